@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What does DMA: open it in a domain, tell its limits, move it between domains. */
+#ifndef DRAY_DEVICE_H
+#define DRAY_DEVICE_H
+
+#include <dray/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* struct dray_device_opts, flags */
+#define DRAY_DEVICE_UNTRUSTED   (1u << 0) /* may attack: strict, whole granules only */
+#define DRAY_DEVICE_NONCOHERENT (1u << 1) /* does not snoop CPU caches */
+#define DRAY_DEVICE_OPT_OUT     (1u << 2) /* install nothing on this device */
+#define DRAY_DEVICE_NOFD        (1u << 3) /* limits only; dray_device_fd() is -ENOTSUP */
+#define DRAY_DEVICE_ADOPT       (1u << 4) /* use @adopt_fd instead of opening the device */
+
+/**
+ * struct dray_device_opts - a device's limits; zero means none in every field but @size
+ * @size: sizeof(struct dray_device_opts)
+ * @flags: DRAY_DEVICE_*
+ * @adopt_fd: with DRAY_DEVICE_ADOPT, an open VFIO device fd
+ * @dma_mask: highest IOVA the device can send, as a mask of ones; 0 is no limit
+ * @segment_boundary_mask: no segment crosses a multiple of this plus one; 0 is no limit
+ * @max_segment: longest segment, bytes; 0 is no limit
+ * @min_align: alignment of every segment's start, bytes, a power of two; 0 is none
+ */
+struct dray_device_opts {
+	size_t size;
+	uint32_t flags;
+	int adopt_fd;
+	uint64_t dma_mask, segment_boundary_mask;
+	size_t max_segment, min_align;
+};
+
+/**
+ * dray_device_open() - open a device in a domain
+ * @dom: the domain
+ * @name: "0000:01:00.0" on VFIO; "sim0", "sim1" … on the software IOMMU
+ * @opts: its limits; NULL is none
+ * @ret_dev: the device
+ *
+ * What was mapped in the domain before is replayed to the device. All or nothing: on failure
+ * nothing is attached and the domain is as before.
+ * Context: any thread; opens files, issues ioctls, pins what is mapped.
+ * Return: 0; -EINVAL; -E2BIG; -ENODEV no such device, or not bound to vfio-pci (the message says
+ * which command binds it); -EBUSY it or its group is in use or owned by another domain, or the
+ * group is not viable (the message names the foreign member); -EPERM no right, untrusted on a
+ * backend that cannot isolate, forked child; -ERANGE, -EFAULT, -ENOMEM, -ENOSPC a live mapping does
+ * not fit the real device; -ENOTSUP a flag the backend lacks.
+ */
+DRAY_API int dray_device_open(struct dray_domain *dom, const char *name,
+			      const struct dray_device_opts *opts, struct dray_device **ret_dev);
+
+/**
+ * dray_device_close() - close a device
+ * @dev: the device, or NULL
+ *
+ * Bus mastering goes off first; then what the device left mapped is unmapped, and each such mapping
+ * counted as a leak. Closing it twice is refused and logged.
+ * Context: any thread; no other call on the device may run.
+ */
+DRAY_API void dray_device_close(struct dray_device *dev);
+
+/**
+ * dray_device_set_domain() - move a device to another domain
+ * @dev: the device
+ * @dom: where to
+ *
+ * Receipts stay in the domain they were made in. On failure the device is where it was.
+ * Return: 0, also where it is there already; -ENOTSUP the backend cannot replace atomically;
+ * -EINVAL domains of two backends; -EBUSY the device shares its group with another open device;
+ * -EPERM in a forked child.
+ */
+DRAY_API int dray_device_set_domain(struct dray_device *dev, struct dray_domain *dom);
+
+/** dray_device_get_domain() - the domain a device is in; NULL for NULL */
+DRAY_API struct dray_domain *dray_device_get_domain(const struct dray_device *dev);
+
+/**
+ * dray_device_set_mask() - say which IOVAs the device can send
+ * @dev: the device
+ * @mask: ones up to the highest address; 0 is no limit
+ *
+ * Return: 0; -EINVAL not a mask of ones; -EBUSY the device has a live mapping above it;
+ * -ERANGE nothing in the domain lies below it.
+ */
+DRAY_API int dray_device_set_mask(struct dray_device *dev, uint64_t mask);
+
+/**
+ * dray_device_fd() - the VFIO device descriptor, for config space, BARs and interrupts
+ * @dev: the device
+ * Return: a descriptor that stays dray's; -ENOTSUP where there is none.
+ */
+DRAY_API int dray_device_fd(const struct dray_device *dev);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* One I/O address space: open it, shape it, map into it at addresses of your own. */
+#ifndef DRAY_DOMAIN_H
+#define DRAY_DOMAIN_H
+
+#include <dray/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* struct dray_domain_opts, flags */
+#define DRAY_DOMAIN_DEBUG     (1u << 0) /* check every receipt against the mapping table */
+#define DRAY_DOMAIN_GUARD     (1u << 1) /* unmapped granules around every mapping */
+#define DRAY_DOMAIN_NO_BOUNCE (1u << 2) /* never copy through a pool */
+#define DRAY_DOMAIN_NO_REUSE  (1u << 3) /* never keep a mapping for later */
+#define DRAY_DOMAIN_POLLED    (1u << 4) /* no helper thread, ever; the caller drives time */
+#define DRAY_DOMAIN_ADOPT     (1u << 5) /* use @adopt_fd instead of opening a container */
+
+/**
+ * struct dray_domain_opts - how to open a domain; zero means default in every field but @size
+ * @size: sizeof(struct dray_domain_opts)
+ * @backend: enum dray_backend_kind
+ * @type: enum dray_domain_type
+ * @invalidation: enum dray_invalidation wanted; dray_domain_invalidation() tells the effective one
+ * @flags: DRAY_DOMAIN_*
+ * @first: lowest usable IOVA wanted, rounded up to a granule
+ * @last: highest usable IOVA wanted, rounded down to a granule's end; 0,0 is the whole aperture
+ * @sim_profile: which IOMMU the software one stands for; NULL is "vtd"
+ * @bounce_bytes: most bytes of bounce pool
+ * @bounce_threshold: copy buffers up to this many bytes instead of mapping them; 0 is never
+ * @flush_bytes: most bytes that wait unmapped by their caller but still mapped
+ * @flush_entries: flush queue depth per thread
+ * @flush_timeout_us: longest stale window, microseconds
+ * @adopt_fd: with DRAY_DOMAIN_ADOPT, a container or iommufd that someone else made
+ * @adopt_ioas: with DRAY_DOMAIN_ADOPT, the address space in it
+ * @log: called with a syslog level and one line, from any thread, with no lock of dray's held that
+ *       a dray call could need; NULL is silent
+ * @log_ctx: passed to @log
+ */
+struct dray_domain_opts {
+	size_t size;
+	uint32_t backend, type, invalidation;
+	uint32_t flags;
+	dray_iova_t first, last;
+	const char *sim_profile;
+	size_t bounce_bytes;
+	size_t bounce_threshold;
+	size_t flush_bytes;
+	uint32_t flush_entries, flush_timeout_us;
+	int adopt_fd;
+	uint32_t adopt_ioas;
+	void (*log)(void *ctx, int level, const char *msg);
+	void *log_ctx;
+};
+
+/* dray_domain_reserve, flags */
+#define DRAY_RESERVE_HOLE  0u        /* nobody uses the range */
+#define DRAY_RESERVE_FIXED (1u << 0) /* only dray_map_fixed() and dray_domain_map() use it */
+
+/* dray_domain_map, prot: what the device may do */
+#define DRAY_PROT_READ  (1u << 0)
+#define DRAY_PROT_WRITE (1u << 1)
+
+/* How many ranges struct dray_domain_info has room for. */
+#define DRAY_INFO_RANGES 16
+
+/**
+ * struct dray_domain_info - what a domain is and what it has left
+ * @size: sizeof(struct dray_domain_info), set by the caller
+ * @backend: enum dray_backend_kind, resolved
+ * @type: enum dray_domain_type, resolved
+ * @invalidation: enum dray_invalidation in effect
+ * @damaged: 1 once an unmap was refused or came back short; a damaged domain keeps working, the
+ *           range is quarantined
+ * @granule: smallest IOMMU page, bytes
+ * @page_sizes: bit n set: pages of 2^n bytes
+ * @first: lowest IOVA this domain may use
+ * @last: highest IOVA this domain may use
+ * @max_op: most bytes of one backend call; larger requests are split
+ * @entries_limit: most backend mappings at once; 0 is no limit
+ * @entries_left: how many of them are left
+ * @memlock_limit: RLIMIT_MEMLOCK in bytes where the backend pins memory under it; UINT64_MAX is
+ *                 none
+ * @mapped_bytes: bytes reachable by devices through live mappings
+ * @quarantined_bytes: bytes of IOVA lost to refused unmaps
+ * @pgtable_bytes: bytes of mapping table
+ * @devices: devices attached
+ * @n_windows: how many usable ranges there are; the first DRAY_INFO_RANGES are in @windows
+ * @n_holes: how many holes there are between @first and @last, likewise
+ * @windows: the usable ranges, ascending
+ * @holes: the holes, ascending
+ */
+struct dray_domain_info {
+	size_t size;
+	uint32_t backend, type, invalidation, damaged;
+	size_t granule;
+	uint64_t page_sizes;
+	dray_iova_t first, last;
+	uint64_t max_op;
+	uint64_t entries_limit, entries_left;
+	uint64_t memlock_limit;
+	uint64_t mapped_bytes, quarantined_bytes, pgtable_bytes;
+	uint32_t devices;
+	uint32_t n_windows, n_holes;
+	struct dray_range windows[DRAY_INFO_RANGES], holes[DRAY_INFO_RANGES];
+};
+
+/**
+ * dray_domain_open() - open an I/O address space
+ * @opts: what to open; NULL is every default
+ * @ret_dom: the domain
+ *
+ * Context: any thread; opens files and may issue ioctls.
+ * Return: 0; -EINVAL unknown bits or values, or an empty window; -E2BIG; -ENOTSUP a kind, flag or
+ * profile the backend lacks; -ENODEV no usable IOMMU backend (the message names the cause);
+ * -EPERM no right to open it; -ERANGE a window outside the aperture; -ENOMEM.
+ */
+DRAY_API int dray_domain_open(const struct dray_domain_opts *opts, struct dray_domain **ret_dom);
+
+/**
+ * dray_domain_close() - close a domain
+ * @dom: the domain, or NULL
+ *
+ * The domain lives on until its last device is closed and its last receipt unmapped; then
+ * everything in it is unmapped and freed. Closing it twice is refused and logged.
+ * Context: any thread. Never fails. In a forked child only descriptors are closed.
+ */
+DRAY_API void dray_domain_close(struct dray_domain *dom);
+
+/**
+ * dray_domain_reserve() - keep a range away from automatic allocation
+ * @dom: the domain
+ * @first: lowest IOVA; granule-aligned
+ * @last: highest IOVA, inclusive; the end of a granule
+ * @flags: DRAY_RESERVE_HOLE or DRAY_RESERVE_FIXED
+ *
+ * What is reserved already may be reserved again; the newest kind holds. Holes of the hardware
+ * stay holes.
+ * Context: any thread; no ioctl in a domain without waiting unmaps.
+ * Return: 0; -EINVAL misaligned, reversed, unknown flags; -ERANGE outside the domain's window;
+ * -EEXIST something live overlaps; -ENOMEM; -EPERM in a forked child.
+ */
+DRAY_API int dray_domain_reserve(struct dray_domain *dom, dray_iova_t first, dray_iova_t last,
+				 uint32_t flags);
+
+/**
+ * dray_domain_unreserve() - give a reserved range back to automatic allocation
+ * @dom: the domain
+ * @first: lowest IOVA; granule-aligned
+ * @last: highest IOVA, inclusive
+ *
+ * Parts of the range that are not reserved are left as they are; holes of the hardware stay.
+ * Return: 0; -EINVAL misaligned or reversed; -ERANGE outside the domain's window; -EBUSY a fixed
+ * mapping lives in a reserved part; -ENOMEM; -EPERM in a forked child.
+ */
+DRAY_API int dray_domain_unreserve(struct dray_domain *dom, dray_iova_t first, dray_iova_t last);
+
+/**
+ * dray_domain_map() - map memory at an address of the caller's choice, for every device
+ * @dom: the domain
+ * @iova: granule-aligned; anywhere not live and not a hole
+ * @va: granule-aligned
+ * @len: bytes; a multiple of the granule
+ * @prot: DRAY_PROT_READ, DRAY_PROT_WRITE or both: what a device may do
+ * @flags: 0
+ *
+ * No device needs to be attached; devices attached later see the mapping.
+ * Context: any thread; pins memory, may issue ioctls.
+ * Return: 0; -EINVAL misaligned, empty or overflowing, unknown bits; -ERANGE outside the window;
+ * -EEXIST overlaps something live or a hole (the old translation is unchanged); -EFAULT cannot be
+ * pinned; -ENOMEM; -ENOSPC no mapping entries left; -EPERM forked child or a BLOCKED domain.
+ */
+DRAY_API int dray_domain_map(struct dray_domain *dom, dray_iova_t iova, void *va, size_t len,
+			     uint32_t prot, uint32_t flags);
+
+/**
+ * dray_domain_unmap() - undo dray_domain_map()
+ * @dom: the domain
+ * @iova: where a mapping of dray_domain_map() begins
+ * @len: its length in bytes, or the length of several that adjoin
+ *
+ * On return no device reaches the memory through these mappings.
+ * Return: 0; -EINVAL not exactly one or more adjoining mappings of dray_domain_map() (nothing is
+ * changed); another errno from the backend: what it refused is quarantined and the domain damaged;
+ * -EPERM in a forked child.
+ */
+DRAY_API int dray_domain_unmap(struct dray_domain *dom, dray_iova_t iova, size_t len);
+
+/**
+ * dray_domain_invalidation() - the invalidation mode in effect
+ * @dom: the domain
+ * Return: the mode; DRAY_STRICT wherever lazy is not to be had.
+ */
+DRAY_API enum dray_invalidation dray_domain_invalidation(const struct dray_domain *dom);
+
+/**
+ * dray_domain_get_type() - the resolved type, never DRAY_DOMAIN_DEFAULT
+ * @dom: the domain
+ */
+DRAY_API enum dray_domain_type dray_domain_get_type(const struct dray_domain *dom);
+
+/**
+ * dray_domain_info() - what a domain is and what it has left
+ * @dom: the domain
+ * @inout: size set by the caller; filled up to that size
+ *
+ * Context: any thread; may issue an ioctl.
+ * Return: 0; -EINVAL no size or no struct.
+ */
+DRAY_API int dray_domain_info(const struct dray_domain *dom, struct dray_domain_info *inout);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

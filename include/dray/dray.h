@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Everything a driver needs; <dray/sim.h> is apart. */
+#ifndef DRAY_DRAY_H
+#define DRAY_DRAY_H
+
+#include <dray/types.h>
+#include <dray/domain.h>
+#include <dray/device.h>
+#include <dray/map.h>
+#include <dray/coherent.h>
+#include <dray/iova.h>
+#include <dray/stats.h>
+
+#endif

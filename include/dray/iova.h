@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The IOVA allocator alone, for other mapping layers and for benchmarks. */
+#ifndef DRAY_IOVA_H
+#define DRAY_IOVA_H
+
+#include <dray/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct dray_iova_space;
+
+/**
+ * struct dray_iova_opts - what a space hands out
+ * @size: sizeof(struct dray_iova_opts)
+ * @granule: smallest unit, bytes, a power of two of at least 4096; 0 is 4096
+ * @first: lowest IOVA, rounded up to a granule; the granule at 0 is never handed out
+ * @last: highest IOVA, rounded down to a granule's end; 0,0 is everything below 2^48
+ */
+struct dray_iova_opts {
+	size_t size;
+	size_t granule;
+	dray_iova_t first, last;
+};
+
+/**
+ * dray_iova_space_open() - open an IOVA space
+ * @opts: what it hands out; NULL is every default
+ * @ret_space: the space
+ * Return: 0; -EINVAL; -E2BIG; -ENOMEM.
+ */
+DRAY_API int dray_iova_space_open(const struct dray_iova_opts *opts,
+				  struct dray_iova_space **ret_space);
+
+/**
+ * dray_iova_alloc() - take a range
+ * @s: the space
+ * @len: bytes, rounded up to granules
+ * @align: bytes, a power of two; 0 is natural: @len for a power of two, else the granule
+ * @last: no byte above this address; 0 is no limit
+ *
+ * Context: any thread; may allocate memory, makes no other system call.
+ * Return: the first address; DRAY_IOVA_NONE where there is no room, no memory, or the request is
+ * malformed (dray_errmsg() tells which).
+ */
+DRAY_API dray_iova_t dray_iova_alloc(struct dray_iova_space *s, size_t len, size_t align,
+				     dray_iova_t last);
+
+/**
+ * dray_iova_free() - give a range back
+ * @s: the space
+ * @iova: what dray_iova_alloc() returned
+ * @len: the length asked for then
+ *
+ * A range that was not handed out, or with another length, is refused and counted.
+ * Context: any thread; never allocates, never fails.
+ */
+DRAY_API void dray_iova_free(struct dray_iova_space *s, dray_iova_t iova, size_t len);
+
+/**
+ * dray_iova_reserve() - never hand out a range
+ * @s: the space
+ * @first: lowest IOVA; granule-aligned
+ * @last: highest IOVA, inclusive
+ * Return: 0; -EINVAL; -ERANGE outside the space; -EEXIST something live overlaps; -ENOMEM.
+ */
+DRAY_API int dray_iova_reserve(struct dray_iova_space *s, dray_iova_t first, dray_iova_t last);
+
+/** dray_iova_space_close() - close it; what is still out is forgotten. NULL is fine. */
+DRAY_API void dray_iova_space_close(struct dray_iova_space *s);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

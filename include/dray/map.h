@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Map a buffer for a device, and unmap it. */
+#ifndef DRAY_MAP_H
+#define DRAY_MAP_H
+
+#include <dray/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* dray_map and dray_map_fixed, flags */
+#define DRAY_MAP_NO_SYNC   (1u << 0) /* the caller syncs */
+#define DRAY_MAP_NO_BOUNCE (1u << 1) /* -ENOTSUP instead of a copy */
+
+/**
+ * struct dray_mapping - the receipt of one map call
+ * @iova: where the device finds the buffer
+ * @len: its length in bytes
+ * @cookie: dray's own
+ *
+ * Owned by the caller and needed to unmap: there is no lookup. All zero is "nothing mapped".
+ */
+struct dray_mapping {
+	dray_iova_t iova;
+	size_t len;
+	uint64_t cookie[2];
+};
+
+/**
+ * dray_map() - make a buffer reachable for a device
+ * @dev: the device
+ * @va: the buffer; any alignment
+ * @len: its length in bytes
+ * @dir: which way data moves
+ * @flags: DRAY_MAP_*
+ * @ret_map: the receipt
+ *
+ * Context: any thread; pins memory, may issue ioctls.
+ * Return: 0; -EINVAL a null pointer, an empty or overflowing range, unknown bits; -EFAULT memory
+ * that is not there or not writable for a device that writes; -ENOSPC no IOVA below the device's
+ * mask or no mapping entries left; -ENOMEM no memory, or the locked-memory limit (named in the
+ * message); -EMSGSIZE the device's segment limits would cut it; -ENOTSUP it would need a copy;
+ * -EPERM forked child or a BLOCKED domain; -ERANGE outside the mask in an IDENTITY domain.
+ */
+DRAY_API int dray_map(struct dray_device *dev, void *va, size_t len, enum dray_dir dir,
+		      uint32_t flags, struct dray_mapping *ret_map);
+
+/**
+ * dray_unmap() - take it back
+ * @dev: the device it was mapped on
+ * @m: the receipt; zeroed on return. A zeroed one is a no-op.
+ *
+ * In a strict domain no device reaches the buffer through this mapping when the call returns. What
+ * the backend refuses to unmap is quarantined, logged, and marks the domain damaged.
+ * Context: any thread; may issue ioctls; never allocates, never fails.
+ */
+DRAY_API void dray_unmap(struct dray_device *dev, struct dray_mapping *m);
+
+/**
+ * dray_map_fixed() - dray_map() at an address of the caller's choice
+ * @dev: the device
+ * @iova: anywhere not live and not a hole; same offset in its granule as @va
+ * @va: the buffer
+ * @len: its length in bytes
+ * @dir: which way data moves
+ * @flags: DRAY_MAP_*
+ * @ret_map: the receipt
+ *
+ * After unmap the address is again what it was: managed, or reserved.
+ * Return: as dray_map(), and -EEXIST overlaps something live or a hole; -ERANGE outside the
+ * domain's window or the device's mask; -EINVAL another offset than @va.
+ */
+DRAY_API int dray_map_fixed(struct dray_device *dev, dray_iova_t iova, void *va, size_t len,
+			    enum dray_dir dir, uint32_t flags, struct dray_mapping *ret_map);
+
+/**
+ * dray_sync_for_device() - make what the CPU wrote visible to the device
+ * @dev: the device
+ * @m: the receipt
+ * @off: first byte, from the start of the mapping
+ * @len: how many bytes
+ * Context: any thread; no ioctl.
+ * Return: 0; -EINVAL outside the mapping, or a receipt that is not live.
+ */
+DRAY_API int dray_sync_for_device(struct dray_device *dev, const struct dray_mapping *m, size_t off,
+				  size_t len);
+
+/** dray_sync_for_cpu() - make what the device wrote visible to the CPU; see dray_sync_for_device() */
+DRAY_API int dray_sync_for_cpu(struct dray_device *dev, const struct dray_mapping *m, size_t off,
+			       size_t len);
+
+/**
+ * dray_iova_to_va() - where an IOVA leads
+ * @dom: the domain
+ * @iova: any address
+ *
+ * Context: any thread; takes no lock, writes no shared line.
+ * Return: the address behind any live mapping; NULL otherwise.
+ */
+DRAY_API void *dray_iova_to_va(const struct dray_domain *dom, dray_iova_t iova);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Threads by number. A thread gets a small dense number the first time it asks and gives it back
+ * when it exits; the next thread that asks may get the same one. What is kept per number is thus
+ * written by one thread at a time, and handed on through the lock that guards the numbers, so plain
+ * loads and stores by the holder are enough.
+ */
+#ifndef DR_BASE_THREAD_H
+#define DR_BASE_THREAD_H
+
+/* Numbers are below this; a thread that finds none left works without. */
+#define DR_THREADS 1024u
+#define DR_THREAD_NONE (~0u)
+
+/* This thread's number, or DR_THREAD_NONE. Reads a thread-local word, no more. */
+unsigned dr_thread_peek(void);
+
+/* The same, taking a number if the thread has none yet. May take a lock and allocate. */
+unsigned dr_thread_number(void);
+
+#endif
