@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The inside of an IOVA space: states of its pieces, how they change, and the records they are
+ * kept in. For the files of this directory only. The theory is at the top of space.c.
+ */
+#ifndef DR_IOVA_PIECES_H
+#define DR_IOVA_PIECES_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "iova/space.h"
+#include "iova/tree.h"
+
+/* State bits of a piece: three layers. A piece without any is none: its addresses are a gap. */
+enum {
+	/* Who uses it: at most one of the three. */
+	DR_PIECE_AUTO = 1 << 0,  /* live, dr_iova_take() chose the address */
+	DR_PIECE_FIXED = 1 << 1, /* live, dr_iova_take_fixed() was told it */
+	DR_PIECE_QUAR = 1 << 2,  /* was live, never again */
+	/* A live range begins here; live pieces that adjoin and lack it continue the range. */
+	DR_PIECE_HEAD = 1 << 3,
+	/* What callers reserved: at most one of the two. */
+	DR_PIECE_HOLE = 1 << 4,
+	DR_PIECE_WINDOW = 1 << 5, /* for fixed addresses */
+	/* What the hardware cannot translate, whatever callers reserved. */
+	DR_PIECE_HW = 1 << 6,
+
+	DR_PIECE_LIVE = DR_PIECE_AUTO | DR_PIECE_FIXED,
+	DR_PIECE_USED = DR_PIECE_LIVE | DR_PIECE_QUAR,
+	DR_PIECE_RESV = DR_PIECE_HOLE | DR_PIECE_WINDOW,
+	DR_PIECE_NOBODY = DR_PIECE_HOLE | DR_PIECE_HW,
+};
+
+/*
+ * Unused records kept for the next calls, so that a steady load of take and give does not visit
+ * malloc: enough for a burst of frees, 4 KiB at the utmost.
+ */
+#define DR_SPARE_PIECES 64u
+
+struct dray_iova_space {
+	struct dray_range window; /* set at open; whole granules */
+	uint64_t granule;         /* set at open */
+	pthread_mutex_t lock;
+	struct dr_tree tree;          /* lock */
+	struct dr_piece *spare;       /* lock; chained by right */
+	size_t spares;                /* lock; between calls at most DR_SPARE_PIECES */
+	struct dr_iova_counts counts; /* lock */
+};
+
+/* Have at least @n spare records. 0; -ENOMEM with a message. */
+int dr_pieces_reserve_locked(struct dray_iova_space *s, size_t n);
+
+/* Inverse of dr_pieces_reserve_locked(): give back what is spare beyond the bound. */
+void dr_pieces_unreserve_locked(struct dray_iova_space *s);
+
+/* How many records dr_pieces_mark_locked() over [first, last] takes at most. */
+size_t dr_pieces_needed_locked(struct dray_iova_space *s, uint64_t first, uint64_t last);
+
+/*
+ * Make a piece of a whole or part of a gap, from one reserved record. It is not merged with its
+ * neighbours: the caller knows that it differs from them, as the head of a live range always does.
+ */
+struct dr_piece *dr_pieces_add_locked(struct dray_iova_space *s, uint64_t first, uint64_t last,
+				      uint8_t bits);
+
+/*
+ * Clear, then set bits of every address in [first, last]. DR_PIECE_HEAD in @set goes to the lowest
+ * piece alone. @set has some other bit. Records are reserved: dr_pieces_needed_locked().
+ */
+void dr_pieces_mark_locked(struct dray_iova_space *s, uint64_t first, uint64_t last, uint8_t clear,
+			   uint8_t set);
+
+/*
+ * Clear bits in [first, last]. Takes at most two records, and none where no piece that has one of
+ * the bits reaches over an edge of the range.
+ */
+void dr_pieces_clear_locked(struct dray_iova_space *s, uint64_t first, uint64_t last,
+			    uint8_t clear);
+
+/* May the right one of two neighbours be merged into the left one? */
+bool dr_pieces_are_one(const struct dr_piece *left, const struct dr_piece *right);
+
+/* What stands in the way, in words, for messages. */
+const char *dr_piece_name(const struct dr_piece *p);
+
+/* [first, last] is whole granules inside the window. 0; -EINVAL; -ERANGE; with a message. */
+int dr_iova_check_range(const struct dray_iova_space *s, uint64_t first, uint64_t last);
+
+#endif

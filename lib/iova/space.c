@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * IOVA space: theory
+ *
+ * 1. Concepts. A space owns the granules of one window and knows the state of each in three
+ *    layers that do not know one another:
+ *
+ *      who uses it        nobody | live, automatic | live, fixed | quarantined
+ *      callers' reserve   none | hole | fixed window
+ *      hardware           usable | hole
+ *
+ *    Automatic addresses come from granules that are nothing in all three. Fixed ones may also
+ *    lie in fixed windows, or reach across their edges. Layers never mix: giving a range back
+ *    empties the first layer alone, so every part becomes again what its reservation says; a
+ *    caller's reservation under a hardware hole waits there until the hole goes away.
+ *    Always true: live is never in a hole of either kind; automatic never in any reservation.
+ *    Quarantined addresses may come to lie in a hardware hole, for nobody gets them any more.
+ *
+ * 2. Pieces. Neighbouring granules of one state form a piece, a record in a balanced tree
+ *    (tree.c); granules that are nothing at all have no record, they are the gaps between pieces.
+ *    A live range taken automatically is one piece. A fixed one is a run of them, cut where a
+ *    window's edge lies below it; the first of the run carries a mark (HEAD), so the recorded base
+ *    and length are where a run begins and where it ends, and neighbouring live ranges never
+ *    merge. How states change is in pieces.c, reservations are in resv.c.
+ *
+ * 3. Choosing an address, highest first, so that low addresses stay for narrow devices. The
+ *    granule at 0 is never chosen. Three searches, each only where the one before found nothing:
+ *
+ *    a. gaps of at least `len`, highest first, until one takes the range or NEAR_MISFITS of them
+ *       were large enough and still did not have it at the wanted alignment. This is what finds an
+ *       aligned hole that a range of the same size left behind.
+ *    b. the highest gap so large that alignment and boundary cannot matter (fit.c).
+ *    c. every gap of at least `len`.
+ *
+ *    Costs for n pieces: a. and b. are O(log n). Without alignment beyond the granule and without
+ *    a boundary, a. has no misfits and is the whole search. c. is O(m log n), where m gaps are
+ *    large enough, misplaced, and no gap is large enough for b.: only a badly fragmented space, and
+ *    only for aligned requests. Limits cost nothing: what lies above a request's limit is never
+ *    looked at. Nothing is remembered from one search to the next, so a failed one spoils none.
+ *
+ * 4. Everything else: taking, giving back and quarantining one piece is O(log n), a fixed range
+ *    over k pieces and gaps O(k log n), a reservation O(log n) for every piece or gap it meets.
+ *
+ * 5. Memory. Whatever may need records reserves as many as it can need, then acts, then gives back
+ *    what is too much. Giving back, quarantining and looking reserve nothing: they only change or
+ *    remove pieces. A few spare records are kept (DR_SPARE_PIECES).
+ *
+ * 6. Locking. One mutex for all of a space, taken by every call for its whole duration, except for
+ *    checks of arguments against what is set at open. It is a leaf: nothing is called under it but
+ *    the memory hooks. So every pair of operations happens one after the other, and what remains is
+ *    what the pairs mean:
+ *
+ *      take × take              disjoint
+ *      take × take_fixed        disjoint; the later one goes elsewhere, or is refused (-EEXIST)
+ *      take_fixed × take_fixed  where they overlap one wins, the other is -EEXIST
+ *      take × give              the room is found or not; take_fixed likewise (-EEXIST)
+ *      take × resv, set_usable  never in what was reserved first; or the reservation is -EEXIST
+ *      take × unresv            the room is found or not
+ *      take_fixed × unresv      in a window: the unresv is -EBUSY; or the range was free space
+ *      give × give, quarantine  one wins, the other is refused and counted
+ *      give × resv, set_usable  -EEXIST, or the range is reserved after it was given back
+ *      give × unresv            -EBUSY, or both
+ *      resv × resv, unresv      the later one holds; set_usable is in a layer of its own
+ *      quarantine               towards the others as a take that is never given back
+ *      close × anything         never: the owner's duty
+ *
+ * 7. Failures. Malformed requests, also those which no address could ever satisfy, are -EINVAL,
+ *    out of the window -ERANGE, in the way -EEXIST, no room -ENOSPC, no record -ENOMEM. A call that
+ *    fails changed nothing. A wrong or second give is refused and counted, never an error code:
+ *    its caller is an unmap, which has no use for one.
+ */
+#include <errno.h>
+#include <inttypes.h>
+
+#include "base/bits.h"
+#include "base/err.h"
+#include "iova/fit.h"
+#include "iova/pieces.h"
+#include "iova/space.h"
+
+/*
+ * Misfits that search a. tolerates. Each costs one walk down the tree, so this is the constant in
+ * its O(log n); more would find an aligned hole among more odd ones.
+ */
+#define NEAR_MISFITS 8
+
+static bool find_room_locked(struct dray_iova_space *s, const struct dr_fit *fit, dray_iova_t last,
+			     dray_iova_t *ret_iova)
+{
+	uint64_t first = s->window.first > s->granule ? s->window.first : s->granule;
+	size_t near_misfits = NEAR_MISFITS, any = SIZE_MAX;
+
+	if (last > s->window.last)
+		last = s->window.last;
+	if (last < first)
+		return false;
+	/* To a granule's end, so that the gap below the limit is whole granules like any other. */
+	if (last < UINT64_MAX)
+		last = dr_align_down(last + 1, s->granule) - 1;
+
+	if (dr_tree_find_gap(&s->tree, fit, fit->len, &near_misfits, first, last, ret_iova))
+		return true;
+	if (near_misfits)
+		return false;
+	return dr_tree_find_gap(&s->tree, fit, fit->sure, &any, first, last, ret_iova) ||
+	       dr_tree_find_gap(&s->tree, fit, fit->len, &any, first, last, ret_iova);
+}
+
+int dr_iova_take(struct dray_iova_space *s, const struct dr_iova_request *req,
+		 dray_iova_t *ret_iova)
+{
+	struct dr_fit fit;
+	dray_iova_t iova;
+	int err = dr_fit_init(&fit, req, s->granule);
+
+	if (err)
+		return err;
+	pthread_mutex_lock(&s->lock);
+	if (!find_room_locked(s, &fit, req->last, &iova))
+		err = dr_fail(ENOSPC,
+			      "no %zu free IOVA bytes aligned to 0x%zx at or below 0x%" PRIx64
+			      "; unmap something, or widen the window or the device's mask",
+			      req->len, req->align,
+			      req->last < s->window.last ? req->last : s->window.last);
+	else
+		err = dr_pieces_reserve_locked(s, 1);
+	if (!err) {
+		dr_pieces_add_locked(s, iova, iova + (req->len - 1), DR_PIECE_AUTO | DR_PIECE_HEAD);
+		s->counts.live_ranges++;
+		s->counts.live_bytes += req->len;
+		*ret_iova = iova;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return err;
+}
+
+/* The lowest piece in [first, last] that a fixed range cannot share, or NULL. */
+static struct dr_piece *in_the_way_locked(struct dray_iova_space *s, uint64_t first, uint64_t last)
+{
+	struct dr_piece *p = dr_tree_next(&s->tree, first, DR_PIECE_USED | DR_PIECE_NOBODY);
+
+	return p && p->first <= last ? p : NULL;
+}
+
+int dr_iova_take_fixed(struct dray_iova_space *s, dray_iova_t first, dray_iova_t last)
+{
+	const struct dr_piece *p;
+	int err = dr_iova_check_range(s, first, last);
+
+	if (err)
+		return err;
+	if (last - first >= SIZE_MAX)
+		return dr_fail(EINVAL,
+			       "IOVAs 0x%" PRIx64 "-0x%" PRIx64 " are more than one length "
+			       "can say; take them in pieces",
+			       first, last);
+	pthread_mutex_lock(&s->lock);
+	p = in_the_way_locked(s, first, last);
+	if (p)
+		err = dr_fail(EEXIST,
+			      "IOVAs 0x%" PRIx64 "-0x%" PRIx64 " overlap %s at 0x%" PRIx64
+			      "; choose others",
+			      first, last, dr_piece_name(p), p->first);
+	else
+		err = dr_pieces_reserve_locked(s, dr_pieces_needed_locked(s, first, last));
+	if (!err) {
+		dr_pieces_mark_locked(s, first, last, 0, DR_PIECE_FIXED | DR_PIECE_HEAD);
+		s->counts.live_ranges++;
+		s->counts.live_bytes += last - first + 1;
+	}
+	dr_pieces_unreserve_locked(s);
+	pthread_mutex_unlock(&s->lock);
+	return err;
+}
+
+/* The first piece of the live range that is exactly [iova, iova + len), or NULL. */
+static struct dr_piece *live_range_locked(struct dray_iova_space *s, dray_iova_t iova, size_t len)
+{
+	struct dr_piece *head = dr_tree_at(&s->tree, iova);
+	const struct dr_piece *p = head, *next;
+
+	if (!head || head->first != iova || !(head->bits & DR_PIECE_HEAD))
+		return NULL;
+	if (!len || len - 1 > UINT64_MAX - iova)
+		return NULL;
+	for (;;) {
+		next = p->last < UINT64_MAX ? dr_tree_at(&s->tree, p->last + 1) : NULL;
+		if (!next || !(next->bits & DR_PIECE_LIVE) || next->bits & DR_PIECE_HEAD)
+			break;
+		p = next;
+	}
+	return p->last == iova + (len - 1) ? head : NULL;
+}
+
+bool dr_iova_give(struct dray_iova_space *s, dray_iova_t iova, size_t len)
+{
+	bool live;
+
+	pthread_mutex_lock(&s->lock);
+	live = live_range_locked(s, iova, len);
+	if (live) {
+		dr_pieces_clear_locked(s, iova, iova + (len - 1), DR_PIECE_LIVE | DR_PIECE_HEAD);
+		dr_pieces_unreserve_locked(s);
+		s->counts.live_ranges--;
+		s->counts.live_bytes -= len;
+	} else {
+		s->counts.bad_frees++;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return live;
+}
+
+bool dr_iova_quarantine(struct dray_iova_space *s, dray_iova_t iova, size_t len)
+{
+	bool live;
+
+	pthread_mutex_lock(&s->lock);
+	live = live_range_locked(s, iova, len);
+	if (live) {
+		dr_pieces_mark_locked(s, iova, iova + (len - 1), DR_PIECE_LIVE | DR_PIECE_HEAD,
+				      DR_PIECE_QUAR);
+		dr_pieces_unreserve_locked(s);
+		s->counts.live_ranges--;
+		s->counts.live_bytes -= len;
+		s->counts.quarantined_bytes += len;
+	} else {
+		s->counts.bad_frees++;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return live;
+}
+
+bool dr_iova_is_live(struct dray_iova_space *s, dray_iova_t iova, size_t len, bool *ret_fixed)
+{
+	const struct dr_piece *head;
+	bool fixed = false;
+
+	pthread_mutex_lock(&s->lock);
+	head = live_range_locked(s, iova, len);
+	if (head)
+		fixed = head->bits & DR_PIECE_FIXED;
+	pthread_mutex_unlock(&s->lock);
+	if (head && ret_fixed)
+		*ret_fixed = fixed;
+	return head;
+}
+
+bool dr_iova_any_live(struct dray_iova_space *s, dray_iova_t first, dray_iova_t last)
+{
+	const struct dr_piece *p;
+	bool any;
+
+	pthread_mutex_lock(&s->lock);
+	p = dr_tree_next(&s->tree, first, DR_PIECE_USED);
+	any = p && p->first <= last;
+	pthread_mutex_unlock(&s->lock);
+	return any;
+}
+
+struct dray_range dr_iova_window(const struct dray_iova_space *s)
+{
+	return s->window;
+}
+
+void dr_iova_counts(const struct dray_iova_space *s, struct dr_iova_counts *ret_counts)
+{
+	/* Reading needs the lock, and the lock is no part of what const promises. */
+	struct dray_iova_space *mutable = (struct dray_iova_space *)s;
+
+	pthread_mutex_lock(&mutable->lock);
+	*ret_counts = s->counts;
+	pthread_mutex_unlock(&mutable->lock);
+}
+
+uint64_t dr_iova_visits(struct dray_iova_space *s)
+{
+	uint64_t visits;
+
+	pthread_mutex_lock(&s->lock);
+	visits = s->tree.visits;
+	pthread_mutex_unlock(&s->lock);
+	return visits;
+}
+
+static bool at_most_one(unsigned bits)
+{
+	return !(bits & (bits - 1));
+}
+
+/* The layers of one piece, and its place in the window. */
+static bool piece_is_valid(const struct dray_iova_space *s, const struct dr_piece *p)
+{
+	if (p->first < s->window.first || p->last > s->window.last || p->first % s->granule ||
+	    (p->last & (s->granule - 1)) != s->granule - 1)
+		return false;
+	if (!at_most_one(p->bits & DR_PIECE_USED) || !at_most_one(p->bits & DR_PIECE_RESV))
+		return false;
+	if (p->bits & DR_PIECE_LIVE && p->bits & DR_PIECE_NOBODY)
+		return false;
+	if (p->bits & DR_PIECE_AUTO && (p->bits & DR_PIECE_RESV || !p->first))
+		return false;
+	if (p->bits & DR_PIECE_QUAR && p->bits & DR_PIECE_HOLE)
+		return false;
+	return !(p->bits & DR_PIECE_HEAD) || p->bits & DR_PIECE_LIVE;
+}
+
+static bool pieces_are_valid_locked(struct dray_iova_space *s)
+{
+	struct dr_iova_counts seen = {.bad_frees = s->counts.bad_frees};
+	const struct dr_piece *prev = NULL;
+	struct dr_piece *p = dr_tree_next(&s->tree, 0, DR_TREE_ANY);
+	size_t spares = 0;
+
+	while (p) {
+		uint64_t bytes = p->last - p->first + 1;
+
+		if (!piece_is_valid(s, p) || (prev && dr_pieces_are_one(prev, p)))
+			return false;
+		/* A live piece that begins no range continues one of the same kind. */
+		if (p->bits & DR_PIECE_LIVE && !(p->bits & DR_PIECE_HEAD) &&
+		    (!prev || prev->last + 1 != p->first ||
+		     (prev->bits & DR_PIECE_LIVE) != (p->bits & DR_PIECE_LIVE)))
+			return false;
+		if (p->bits & DR_PIECE_HEAD)
+			seen.live_ranges++;
+		if (p->bits & DR_PIECE_LIVE)
+			seen.live_bytes += bytes;
+		if (p->bits & DR_PIECE_QUAR)
+			seen.quarantined_bytes += bytes;
+		prev = p;
+		p = p->last < UINT64_MAX ? dr_tree_next(&s->tree, p->last + 1, DR_TREE_ANY) : NULL;
+	}
+	for (p = s->spare; p && spares <= DR_SPARE_PIECES; p = p->right)
+		spares++;
+	return !p && spares == s->spares && seen.live_ranges == s->counts.live_ranges &&
+	       seen.live_bytes == s->counts.live_bytes &&
+	       seen.quarantined_bytes == s->counts.quarantined_bytes;
+}
+
+bool dr_iova_space_is_valid(struct dray_iova_space *s)
+{
+	bool valid;
+
+	pthread_mutex_lock(&s->lock);
+	/* The tree first: walking a broken one might not end. */
+	valid = dr_tree_is_valid(&s->tree) && pieces_are_valid_locked(s);
+	pthread_mutex_unlock(&s->lock);
+	return valid;
+}
