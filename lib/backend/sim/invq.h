@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Accesses counted in and out, and the queue of invalidations that wait for them. See invq.c. */
+#ifndef DR_SIM_INVQ_H
+#define DR_SIM_INVQ_H
+
+#include "backend/sim/machine.h"
+
+/*
+ * Begin an access: from here to dr_access_end() every invalidation of the device's space waits for
+ * it. Returns what dr_access_end() needs. Any thread; never blocks.
+ */
+static inline unsigned dr_access_begin(struct dr_sim_device *dev)
+{
+	for (;;) {
+		/* Acquire: what was cleared and invalidated before this epoch began is seen as such. */
+		uint64_t epoch = atomic_load_explicit(&dev->epoch, memory_order_acquire);
+		unsigned parity = (unsigned)epoch & 1;
+
+		/* Sequentially consistent, all three: see invq.c, 3. */
+		atomic_fetch_add(&dev->active[parity], 1);
+		if (atomic_load(&dev->epoch) == epoch)
+			return parity;
+		atomic_fetch_sub(&dev->active[parity], 1);
+	}
+}
+
+static inline void dr_access_end(struct dr_sim_device *dev, unsigned parity)
+{
+	/* Release: what the access did comes before the end of the drain that waits for it. */
+	atomic_fetch_sub_explicit(&dev->active[parity], 1, memory_order_release);
+}
+
+/* Put the device into an address space, or NULL: none. On return it reaches nothing of the old one. */
+void dr_invq_move(struct dr_sim_device *dev, struct dr_sim *to);
+
+/* On return no device reaches [first, last] of the space through what was cleared before the call. */
+void dr_invq_range(struct dr_sim *space, dray_iova_t first, dray_iova_t last);
+
+/* The same for all of the space, and for all spaces at the cost of one. */
+void dr_invq_domain(struct dr_sim *space);
+void dr_invq_global(struct dr_sim *space);
+
+/* Spend so many nanoseconds. */
+void dr_sim_spin(uint64_t ns);
+
+/* Empty, whatever state it was in. Nobody else is there. */
+void dr_invq_reset(void);
+
+#endif
