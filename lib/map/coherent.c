@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Coherent memory: whole granules from the kernel, zeroed, mapped both ways at an address with the
+ * memory's own alignment. Freed memory goes back to the kernel only when no device reaches it;
+ * where the backend refused the unmap the memory stays, with its quarantined IOVA.
+ */
+#define _GNU_SOURCE
+#include "map/map.h"
+#include "base/bits.h"
+#include "base/err.h"
+#include "base/hooks.h"
+
+#include <dray/coherent.h>
+
+#include <errno.h>
+#include <stdint.h>
+#include <sys/mman.h>
+
+#define MAX_ALIGN (UINT64_C(1) << 21)
+
+static size_t align_for(size_t len)
+{
+	return len >= MAX_ALIGN ? MAX_ALIGN : (size_t)dr_pow2_up(len);
+}
+
+/* @len bytes at a multiple of @align: ask for more, give back what is around it. */
+static void *take_pages(size_t len, size_t align)
+{
+	size_t span = len + align;
+	char *p, *start;
+
+	if (span < len)
+		return NULL;
+	p = dr_hooks->mmap(NULL, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		return NULL;
+	start = (char *)dr_align_up((uintptr_t)p, align);
+	if (start > p)
+		dr_hooks->munmap(p, (size_t)(start - p));
+	if (p + span > start + len)
+		dr_hooks->munmap(start + len, (size_t)(p + span - (start + len)));
+	return start;
+}
+
+static size_t whole_granules(const struct dray_domain *dom, size_t len)
+{
+	return (len + dom->granule_mask) & ~dom->granule_mask;
+}
+
+int dray_coherent_alloc(struct dray_device *dev, size_t len, uint32_t flags, void **ret_va,
+			struct dray_mapping *ret_map)
+{
+	struct dr_map_args a = { .dir = DRAY_BIDIRECTIONAL, .iova = DRAY_IOVA_NONE };
+	struct dray_domain *dom = dray_device_get_domain(dev);
+	struct dray_mapping m;
+	int err;
+
+	if (!dom)
+		return dr_fail(EINVAL, "device is NULL or closed; open one first");
+	if (dr_device_is_forked(dev))
+		return dr_fail(EPERM, "this process was forked after the device was opened; open "
+			       "a domain of its own");
+	if (!ret_va || !ret_map)
+		return dr_fail(EINVAL, "%s is NULL; pass one", ret_va ? "ret_map" : "ret_va");
+	if (flags)
+		return dr_fail(EINVAL, "coherent flags 0x%x are unknown; pass 0", flags);
+	if (!len || len > SIZE_MAX / 2)
+		return dr_fail(EINVAL, "length %zu; ask for at least one byte and less than half "
+			       "the address space", len);
+	a.len = whole_granules(dom, len);
+	a.align = align_for(a.len);
+	a.va = take_pages(a.len, a.align);
+	if (!a.va)
+		return dr_fail(ENOMEM, "no memory for %zu coherent bytes", a.len);
+	err = dr_map_one(dev, &a, &m);
+	if (err) {
+		dr_hooks->munmap(a.va, a.len);
+		return err;
+	}
+	m.len = len;
+	*ret_va = a.va;
+	*ret_map = m;
+	return 0;
+}
+
+void dray_coherent_free(struct dray_device *dev, void *va, struct dray_mapping *m)
+{
+	struct dray_domain *dom;
+	size_t len;
+
+	(void)dev;
+	if (!va || !m)
+		return;
+	dom = dr_receipt_domain(m);
+	if (!dom) {
+		dr_fail(EINVAL, "receipt is not live; free coherent memory once");
+		return;
+	}
+	len = whole_granules(dom, m->len);
+	if (dr_unmap_one(m))
+		dr_hooks->munmap(va, len);
+}
