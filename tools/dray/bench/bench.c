@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "bench/bench.h"
+#include "cmd.h"
+
+static const struct cmd benches[] = {
+	{ "map", "map and unmap through a backend", bench_map },
+};
+
+int cmd_bench(int argc, char **argv)
+{
+	return cmd_dispatch(benches, sizeof(benches) / sizeof(benches[0]),
+			    "Measures. What is compared in one run is measured interleaved.", argc,
+			    argv);
+}

@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* `dray bench`: one function for each of its commands, as struct cmd has them. */
+#ifndef BENCH_BENCH_H
+#define BENCH_BENCH_H
+
+int bench_map(int argc, char **argv);
+
+#endif
