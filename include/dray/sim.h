@@ -26,7 +26,7 @@ extern "C" {
  * @iova: the address
  * @access: DRAY_SIM_READ or DRAY_SIM_WRITE
  * @reason: DRAY_SIM_FAULT_*
- * @level: table level at which the walk ended, 4 (root) to 1 (leaf)
+ * @level: table level at which the walk ended, 4 (root) to 1 (leaf); 0 where none was read
  * @pad: zero
  */
 struct dray_sim_fault {
