@@ -28,11 +28,9 @@ int dr_pieces_reserve_locked(struct dray_iova_space *s, size_t n)
 	while (s->spares < n) {
 		struct dr_piece *p = dr_alloc(sizeof(*p));
 
-		if (!p) {
-			dr_pieces_unreserve_locked(s);
+		if (!p)
 			return dr_fail(ENOMEM, "no memory for a record of an IOVA range; free some "
 					       "memory or raise the process's limit");
-		}
 		p->right = s->spare;
 		s->spare = p;
 		s->spares++;
@@ -77,7 +75,10 @@ static void drop(struct dray_iova_space *s, struct dr_piece *p)
 	s->spares++;
 }
 
-/* Let a piece begin at @at if one reaches over it, and return that piece, else NULL. */
+/*
+ * Let a piece begin at @at if one reaches over it, and return that piece, else NULL. It is never a
+ * live one: those change as a whole, and reservations only where nothing live has one.
+ */
 static struct dr_piece *cut(struct dray_iova_space *s, uint64_t at)
 {
 	struct dr_piece *p = dr_tree_at(&s->tree, at);
@@ -87,7 +88,7 @@ static struct dr_piece *cut(struct dray_iova_space *s, uint64_t at)
 		return NULL;
 	last = p->last;
 	dr_tree_change(&s->tree, p, at - 1, p->bits);
-	return dr_pieces_add_locked(s, at, last, p->bits & (uint8_t)~DR_PIECE_HEAD);
+	return dr_pieces_add_locked(s, at, last, p->bits);
 }
 
 bool dr_pieces_are_one(const struct dr_piece *left, const struct dr_piece *right)

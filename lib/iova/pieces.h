@@ -50,10 +50,15 @@ struct dray_iova_space {
 	struct dr_iova_counts counts; /* lock */
 };
 
-/* Have at least @n spare records. 0; -ENOMEM with a message. */
+/*
+ * Have at least @n spare records. 0; -ENOMEM with a message, and what was had so far is spare.
+ */
 int dr_pieces_reserve_locked(struct dray_iova_space *s, size_t n);
 
-/* Inverse of dr_pieces_reserve_locked(): give back what is spare beyond the bound. */
+/*
+ * Inverse of dr_pieces_reserve_locked(), whether that succeeded or not: give back what is spare
+ * beyond the bound.
+ */
 void dr_pieces_unreserve_locked(struct dray_iova_space *s);
 
 /* How many records dr_pieces_mark_locked() over [first, last] takes at most. */

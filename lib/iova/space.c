@@ -33,10 +33,11 @@
  *    c. every gap of at least `len`.
  *
  *    Costs for n pieces: a. and b. are O(log n). Without alignment beyond the granule and without
- *    a boundary, a. has no misfits and is the whole search. c. is O(m log n), where m gaps are
- *    large enough, misplaced, and no gap is large enough for b.: only a badly fragmented space, and
- *    only for aligned requests. Limits cost nothing: what lies above a request's limit is never
- *    looked at. Nothing is remembered from one search to the next, so a failed one spoils none.
+ *    a boundary only the gap that the limit cuts can be a misfit, so a. is the whole search. c. is
+ *    O(m log n), where m gaps are large enough, misplaced, and no gap is large enough for b.: only
+ *    a badly fragmented space, and only for aligned requests. Limits cost nothing: what lies above
+ *    a request's limit is never looked at. Nothing is remembered from one search to the next, so a
+ *    failed one spoils none.
  *
  * 4. Everything else: taking, giving back and quarantining one piece is O(log n), a fixed range
  *    over k pieces and gaps O(k log n), a reservation O(log n) for every piece or gap it meets.
@@ -72,7 +73,6 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "base/bits.h"
 #include "base/err.h"
 #include "iova/fit.h"
 #include "iova/pieces.h"
@@ -92,12 +92,6 @@ static bool find_room_locked(struct dray_iova_space *s, const struct dr_fit *fit
 
 	if (last > s->window.last)
 		last = s->window.last;
-	if (last < first)
-		return false;
-	/* To a granule's end, so that the gap below the limit is whole granules like any other. */
-	if (last < UINT64_MAX)
-		last = dr_align_down(last + 1, s->granule) - 1;
-
 	if (dr_tree_find_gap(&s->tree, fit, fit->len, &near_misfits, first, last, ret_iova))
 		return true;
 	if (near_misfits)
@@ -181,15 +175,13 @@ static struct dr_piece *live_range_locked(struct dray_iova_space *s, dray_iova_t
 
 	if (!head || head->first != iova || !(head->bits & DR_PIECE_HEAD))
 		return NULL;
-	if (!len || len - 1 > UINT64_MAX - iova)
-		return NULL;
 	for (;;) {
 		next = p->last < UINT64_MAX ? dr_tree_at(&s->tree, p->last + 1) : NULL;
 		if (!next || !(next->bits & DR_PIECE_LIVE) || next->bits & DR_PIECE_HEAD)
 			break;
 		p = next;
 	}
-	return p->last == iova + (len - 1) ? head : NULL;
+	return len && p->last - iova == len - 1 ? head : NULL;
 }
 
 bool dr_iova_give(struct dray_iova_space *s, dray_iova_t iova, size_t len)
