@@ -5,23 +5,30 @@
 
 #include "backend/sim/machine.h"
 
+/* Count an access in under the epoch it has read; false, and not counted, if that has moved on. */
+static inline bool dr_access_enter(struct dr_sim_device *dev, uint64_t epoch)
+{
+	/* Sequentially consistent, all three: see invq.c, 3. */
+	atomic_fetch_add(&dev->active[epoch & 1], 1);
+	if (atomic_load(&dev->epoch) == epoch)
+		return true;
+	atomic_fetch_sub(&dev->active[epoch & 1], 1);
+	return false;
+}
+
 /*
  * Begin an access: from here to dr_access_end() every invalidation of the device's space waits for
  * it. Returns what dr_access_end() needs. Any thread; never blocks.
  */
 static inline unsigned dr_access_begin(struct dr_sim_device *dev)
 {
-	for (;;) {
-		/* Acquire: what was cleared and invalidated before this epoch began is seen as such. */
-		uint64_t epoch = atomic_load_explicit(&dev->epoch, memory_order_acquire);
-		unsigned parity = (unsigned)epoch & 1;
+	uint64_t epoch;
 
-		/* Sequentially consistent, all three: see invq.c, 3. */
-		atomic_fetch_add(&dev->active[parity], 1);
-		if (atomic_load(&dev->epoch) == epoch)
-			return parity;
-		atomic_fetch_sub(&dev->active[parity], 1);
-	}
+	do {
+		/* Acquire: what was cleared and invalidated before this epoch began is seen as such. */
+		epoch = atomic_load_explicit(&dev->epoch, memory_order_acquire);
+	} while (!dr_access_enter(dev, epoch));
+	return (unsigned)epoch & 1;
 }
 
 static inline void dr_access_end(struct dr_sim_device *dev, unsigned parity)
