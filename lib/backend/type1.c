@@ -362,8 +362,8 @@ static void type1_detach(struct dr_backend *be, struct dr_backend_device *bd, bo
 	}
 	err = dr_type1_device_stop(d);
 	if (err)
-		dr_log(t->base.log, LOG_ERR, "bus mastering of %s cannot be turned off: %s", d->name,
-		       strerror(err));
+		dr_log(t->base.log, LOG_ERR, "bus mastering of %s cannot be turned off: %s",
+		       d->name, strerror(err));
 	leave(t, d);
 	dr_free(d);
 }
@@ -411,8 +411,8 @@ static int type1_unmap(struct dr_backend *be, dray_iova_t iova, size_t len, size
 		return 0;
 	dr_log(be->log, LOG_ERR, "unmap of 0x%" PRIx64 "+0x%zx found 0x%" PRIx64 " bytes mapped",
 	       iova, len, size);
-	return dr_fail(EIO, "unmap of 0x%" PRIx64 "+0x%zx found 0x%" PRIx64 " bytes mapped; somebody "
-		       "else unmaps in this container", iova, len, size);
+	return dr_fail(EIO, "unmap of 0x%" PRIx64 "+0x%zx found 0x%" PRIx64 " bytes mapped; "
+		       "somebody else unmaps in this container", iova, len, size);
 }
 
 /* How many entries the table would take. */

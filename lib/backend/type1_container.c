@@ -137,6 +137,14 @@ int dr_type1_join(struct dr_type1 *t, int group_fd, const struct dr_type1_device
 	return 0;
 }
 
+/* Is a group still in? A container without one answers EINVAL to whatever concerns an IOMMU. */
+static bool has_iommu(int container)
+{
+	struct dr_type1_info info;
+
+	return dr_type1_info_read(container, &info) != -EINVAL;
+}
+
 /* Everything that may be mapped, without asking the table: closing walks and allocates nothing. */
 static int unmap_all(struct dr_type1 *t)
 {
@@ -165,12 +173,12 @@ void dr_type1_part(struct dr_type1 *t, int group_fd, struct dr_type1_parted *ret
 	}
 	if (!last)
 		return;
-	if (t->stuck) {
+	if (t->stuck && has_iommu(t->container)) {
 		ret_parted->unmap_err = unmap_all(t);
 		dr_hooks->close(t->container);
 		t->container = -1;
-		t->stuck = false;
 	}
+	t->stuck = false;
 	t->live = false;
 	pthread_rwlock_unlock(&t->lock);
 }

@@ -36,7 +36,10 @@ bool dr_type1_link_name(const char *path, char *ret_name, size_t size)
 		return false;
 	target[len] = '\0';
 	name = strrchr(target, '/');
-	snprintf(ret_name, size, "%s", name ? name + 1 : target);
+	name = name ? name + 1 : target;
+	len = (ssize_t)strnlen(name, size - 1);
+	memcpy(ret_name, name, (size_t)len);
+	ret_name[len] = '\0';
 	return true;
 }
 

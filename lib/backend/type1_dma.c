@@ -60,8 +60,8 @@ static int no_memory(size_t len)
 	if (limit == UINT64_MAX || locked + len <= limit)
 		return dr_fail(ENOMEM, "the kernel has no memory to pin 0x%zx bytes; free some, or "
 			       "map less at once", len);
-	return dr_fail(ENOMEM, "RLIMIT_MEMLOCK is %" PRIu64 " bytes, %" PRIu64 " are locked and %zu "
-		       "more are wanted; raise it: ulimit -l unlimited, or memlock in "
+	return dr_fail(ENOMEM, "RLIMIT_MEMLOCK is %" PRIu64 " bytes, %" PRIu64 " are locked and "
+		       "%zu more are wanted; raise it: ulimit -l unlimited, or memlock in "
 		       "/etc/security/limits.conf, or LimitMEMLOCK=infinity in the unit", limit,
 		       locked, len);
 }
@@ -86,8 +86,8 @@ static int map_failed(const struct dr_type1 *t, const struct vfio_iommu_type1_dm
 			       m->flags & VFIO_DMA_MAP_FLAG_WRITE ? " for device writes" : "",
 			       m->flags & VFIO_DMA_MAP_FLAG_WRITE ? "written" : "read");
 	case EINVAL:
-		return dr_fail(EINVAL, "the IOMMU refuses 0x%" PRIx64 "+0x%" PRIx64 " for memory at "
-			       "0x%" PRIx64 ": outside its IOVA ranges, or not whole pages of it; "
+		return dr_fail(EINVAL, "the IOMMU refuses 0x%" PRIx64 "+0x%" PRIx64 " for memory "
+			       "at 0x%" PRIx64 ": outside its IOVA ranges, or not whole pages of it; "
 			       "see dray_domain_info()", iova, len, va);
 	case EPERM:
 		return dr_fail(EPERM, "the kernel forbids mapping 0x%" PRIx64 "+0x%" PRIx64 "; see "

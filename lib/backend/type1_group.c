@@ -130,8 +130,8 @@ static int open_failed(const struct dr_type1_device *d, int err)
 	case ENOENT:
 	case ENODEV:
 	case ENXIO:
-		return dr_fail(ENODEV, "/dev/vfio/%u of %s cannot be opened (%s): it left vfio-pci, "
-			       "or VFIO runs without an IOMMU; check ls /dev/vfio", d->group_id,
+		return dr_fail(ENODEV, "/dev/vfio/%u of %s cannot be opened (%s): it left "
+			       "vfio-pci, or VFIO runs without an IOMMU; check ls /dev/vfio", d->group_id,
 			       d->name, strerror(err));
 	case EMFILE:
 	case ENFILE:
@@ -160,8 +160,8 @@ static int check_viable(int fd, const struct dr_type1_device *d)
 		return dr_fail(EBUSY, "group %u of %s is not viable; see ls -l "
 			       "/sys/kernel/iommu_groups/%u/devices/*/driver", d->group_id, d->name,
 			       d->group_id);
-	return dr_fail(EBUSY, "group %u of %s is not viable: %s is driven by the kernel; bind it to "
-		       "vfio-pci too, or unbind it", d->group_id, d->name, who);
+	return dr_fail(EBUSY, "group %u of %s is not viable: %s is driven by the kernel; bind it "
+		       "to vfio-pci too, or unbind it", d->group_id, d->name, who);
 }
 
 /* Open a group and join it to @t. */

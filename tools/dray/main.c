@@ -24,5 +24,6 @@ int main(int argc, char **argv)
 		return CMD_USAGE;
 	argv[0] = name;
 	return cmd_dispatch(commands, sizeof(commands) / sizeof(commands[0]),
-			    "DMA mapping for userspace drivers: see it work, measure it.", argc, argv);
+			    "DMA mapping for userspace drivers: see it work, measure it.", argc,
+			    argv);
 }

@@ -30,7 +30,7 @@ enum key {
 
 static const struct argp_option options[] = {
 	{NULL, 0, NULL, 0, "Which controller (one of these):", 1},
-	{"device", KEY_DEVICE, "ADDRESS", 0, "a real one bound to vfio-pci, such as 0000:01:00.0", 0},
+	{"device", KEY_DEVICE, "ADDRESS", 0, "a real one bound to vfio-pci: 0000:01:00.0", 0},
 	{"sim", KEY_SIM, "IMAGE", 0,
 	 "a model of one on the software IOMMU, with this file behind it; needs no hardware", 0},
 	{NULL, 0, NULL, 0, "How to use it:", 2},
@@ -84,8 +84,8 @@ static void check(struct argp_state *state, const struct nvme_args *a)
 		argp_error(state, "%s; give either --device ADDRESS or --sim IMAGE",
 			   a->device ? "two controllers were named" : "no controller was named");
 	if (a->device && (a->image_bytes || a->block || a->latency_us || a->in_order || a->seed))
-		argp_error(state, "--image-size, --block, --latency, --in-order and --seed shape the "
-				  "model; give them with --sim");
+		argp_error(state, "--image-size, --block, --latency, --in-order and --seed shape "
+				  "the model; give them with --sim");
 	if (a->image_bytes % (a->block ? a->block : 512))
 		argp_error(state, "--image-size is not whole blocks of %u; round it up",
 			   a->block ? a->block : 512);

@@ -87,9 +87,9 @@ static const struct argp copy_argp = {
 	.options = options,
 	.parser = parse,
 	.args_doc = "FILE",
-	.doc = "Write FILE onto a namespace through the driver, read it back into other memory, and "
-	       "compare (SHA-256, and every byte). Overwrites what is on the namespace there. With "
-	       "--sim an image that does not exist is created, large enough for FILE.",
+	.doc = "Write FILE onto a namespace through the driver, read it back into other memory, "
+	       "and compare (SHA-256, and every byte). Overwrites what is on the namespace there. "
+	       "With --sim an image that does not exist is created, large enough for FILE.",
 	.children = children,
 };
 
@@ -133,8 +133,8 @@ static int fit(struct job *j)
 			       (unsigned long long)j->offset, j->info.block);
 	if (j->offset > room || need > room - j->offset)
 		return dr_fail(ENOSPC,
-			       "%s needs %llu bytes from offset %llu, the namespace has %llu; use a "
-			       "larger one%s%s",
+			       "%s needs %llu bytes from offset %llu, the namespace has %llu; use "
+			       "a larger one%s%s",
 			       j->path, (unsigned long long)need, (unsigned long long)j->offset,
 			       (unsigned long long)room,
 			       j->args.image ? ", or remove the image to have it made: rm " : "",
@@ -187,8 +187,8 @@ static int stream(struct job *j, struct nvme_target *t)
 	if (j->shown)
 		fputc('\n', stderr);
 	if (!rc && !j->read.equal)
-		rc = dr_fail(EIO, "what was read back differs from %s, first at byte %llu; %s", j->path,
-			     (unsigned long long)j->read.first_diff,
+		rc = dr_fail(EIO, "what was read back differs from %s, first at byte %llu; %s",
+			     j->path, (unsigned long long)j->read.first_diff,
 			     j->write ? "leave the file alone meanwhile, or check the medium"
 				      : "write it with `dray nvme copy`");
 	/* A file that changed in between is equal to what was written at neither time. */
@@ -236,9 +236,10 @@ static void print_text(const struct job *j, const struct nvme_target *t)
 {
 	char sha[2 * NVME_SHA256_BYTES + 1];
 
-	printf("%s %s %s: %s, %s on %s, %u queues of %u, %zu KiB commands\n", j->path,
-	       j->write ? "->" : "==", nvme_report_device(t), j->info.model, nvme_report_mode(t->mode),
-	       t->backend, j->info.queues, j->info.depth, j->chunk >> 10);
+	printf("%s %s %s: %s, %s on %s, %u queues of %u, %.1f KiB commands\n", j->path,
+	       j->write ? "->" : "==", nvme_report_device(t), j->info.model,
+	       nvme_report_mode(t->mode), t->backend, j->info.queues, j->info.depth,
+	       (double)j->chunk / 1024.0);
 	printf("  %-18s %llu\n", "bytes", (unsigned long long)j->bytes);
 	if (j->write) {
 		hex(j->written.sha256, sha);
@@ -250,7 +251,8 @@ static void print_text(const struct job *j, const struct nvme_target *t)
 	if (j->write)
 		printf("  %-18s %.1f MiB/s (reading the file and checksum included)\n", "write",
 		       rate(j, &j->written));
-	printf("  %-18s %.1f MiB/s (checksum and comparison included)\n", "read", rate(j, &j->read));
+	printf("  %-18s %.1f MiB/s (checksum and comparison included)\n", "read",
+	       rate(j, &j->read));
 }
 
 static struct json_object *to_json(const struct job *j, const struct nvme_target *t)

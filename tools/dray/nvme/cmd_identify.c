@@ -36,8 +36,8 @@ static void print_text(const struct nvme_target *t, const struct nvme_info *i)
 	       i->firmware, i->vendor);
 	printf("version       %u.%u.%u\n", i->version >> 16, i->version >> 8 & 0xff,
 	       i->version & 0xff);
-	printf("namespace     %u of %u: %llu blocks of %u bytes, %.1f MiB\n", i->nsid, i->namespaces,
-	       (unsigned long long)i->blocks, i->block,
+	printf("namespace     %u of %u: %llu blocks of %u bytes, %.1f MiB\n", i->nsid,
+	       i->namespaces, (unsigned long long)i->blocks, i->block,
 	       (double)i->blocks * i->block / (1024.0 * 1024.0));
 	printf("write cache   %s\n", i->volatile_cache ? "volatile: flush keeps data" : "none");
 	if (i->mdts)

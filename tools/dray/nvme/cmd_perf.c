@@ -91,8 +91,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case ARGP_KEY_END:
 		if (j->args.device && j->kind->op == NVME_IO_WRITE && !j->destroy)
-			argp_error(state, "--rw %s overwrites the data on %s; give --destroy-data if "
-					  "nobody needs it",
+			argp_error(state, "--rw %s overwrites the data on %s; give --destroy-data "
+					  "if nobody needs it",
 				   j->kind->name, j->args.device);
 		return 0;
 	default:
@@ -103,9 +103,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 static const struct argp argp = {
 	.options = options,
 	.parser = parse,
-	.doc = "Load a namespace with reads or writes of one size, every buffer mapped and unmapped "
-	       "for its command, and measure. With --sim an image that does not exist is created "
-	       "(256 MiB, sparse).",
+	.doc = "Load a namespace with reads or writes of one size, every buffer mapped and "
+	       "unmapped for its command, and measure. With --sim an image that does not exist is "
+	       "created (256 MiB, sparse).",
 	.children = children,
 };
 
@@ -123,8 +123,8 @@ static int load(struct job *j, struct nvme_target *t)
 	j->info = *nvme_get_info(t->ctrl);
 	j->bytes = j->args.io_bytes;
 	if (j->bytes % j->info.block || j->bytes > j->info.max_transfer)
-		return dr_fail(EINVAL, "--size %zu is not whole blocks of %u up to %zu; choose such "
-				       "a size",
+		return dr_fail(EINVAL, "--size %zu is not whole blocks of %u up to %zu; choose "
+				       "such a size",
 			       j->bytes, j->info.block, j->info.max_transfer);
 	l.bytes = j->bytes;
 	for (unsigned i = 0; i < j->info.queues; i++)
@@ -163,14 +163,14 @@ static double us(const struct job *j, unsigned permille)
 static void print_text(const struct job *j, const struct nvme_target *t)
 {
 	printf("%s of %zu bytes on %s (%s): %u queues of %u, %s on %s\n", j->kind->name, j->bytes,
-	       nvme_report_device(t), j->info.model, j->info.queues, j->info.depth, nvme_report_mode(t->mode),
-	       t->backend);
+	       nvme_report_device(t), j->info.model, j->info.queues, j->info.depth,
+	       nvme_report_mode(t->mode), t->backend);
 	printf("  %-18s %llu in %.2f s\n", "commands", (unsigned long long)j->res.commands,
 	       (double)j->res.ns / 1e9);
 	printf("  %-18s %.0f per second, %.1f MiB/s\n", "rate", per_second(j, j->res.commands),
 	       mib_per_second(j));
-	printf("  %-18s p50 %.1f us, p99 %.1f us, p99.9 %.1f us, max %.1f us\n", "latency", us(j, 500),
-	       us(j, 990), us(j, 999), (double)j->res.latency.max / 1000.0);
+	printf("  %-18s p50 %.1f us, p99 %.1f us, p99.9 %.1f us, max %.1f us\n", "latency",
+	       us(j, 500), us(j, 990), us(j, 999), (double)j->res.latency.max / 1000.0);
 	printf("  %-18s %.3f\n", "calls per command", calls_per_command(j));
 	nvme_report_maps_text(t, &j->map_ns, &j->unmap_ns);
 }
@@ -208,7 +208,9 @@ static struct json_object *to_json(const struct job *j, const struct nvme_target
 int cmd_nvme_perf(int argc, char **argv)
 {
 	static struct job j = {
-		.args = {.queues = DEFAULT_QUEUES, .depth = DEFAULT_DEPTH, .io_bytes = DEFAULT_BYTES},
+		.args.queues = DEFAULT_QUEUES,
+		.args.depth = DEFAULT_DEPTH,
+		.args.io_bytes = DEFAULT_BYTES,
 		.kind = &kinds[0],
 		.seconds = DEFAULT_SECONDS,
 	};

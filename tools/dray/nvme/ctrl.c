@@ -104,8 +104,8 @@ static int check_cap(struct nvme_ctrl *ctrl, size_t bar_len)
 			       "the bus: check it with lspci");
 	if (!(cap & NVME_CAP_CSS_NVM))
 		return dr_fail(ENOTSUP,
-			       "nvme: the controller lacks the NVM command set (CAP %#llx); use one "
-			       "that stores blocks",
+			       "nvme: the controller lacks the NVM command set (CAP %#llx); use "
+			       "one that stores blocks",
 			       (unsigned long long)cap);
 	ctrl->dstrd = NVME_CAP_DSTRD(cap);
 	ctrl->page = (size_t)NVME_PAGE << NVME_CAP_MPSMIN(cap);

@@ -71,7 +71,8 @@ static void fly(struct flight *f, uint64_t now)
 	int rc;
 
 	f->start_ns = now;
-	rc = nvme_submit(f->q, r->load->op, choose(r) * r->blocks, f->mem, r->load->bytes, landed, f);
+	rc = nvme_submit(f->q, r->load->op, choose(r) * r->blocks, f->mem, r->load->bytes, landed,
+			 f);
 	if (rc)
 		keep(r, rc);
 }

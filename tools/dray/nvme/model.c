@@ -59,7 +59,7 @@
 /* Loops without work: so many on the CPU (some 10 us), then so many yields (about 1 ms). */
 #define SPINS  200u
 #define YIELDS 2000u
-/* How long a sleep then lasts: an answer this late does not matter to who was idle a millisecond. */
+/* How long a sleep then lasts: who was idle for a millisecond can wait as long as this. */
 #define SLEEP_NS 50000
 
 static void reset(struct nvme_model *m)
@@ -109,7 +109,7 @@ static unsigned look_at_cc(struct nvme_model *m)
 			reset(m);
 	}
 	if ((changed & NVME_CC_SHN_MASK) && (cc & NVME_CC_SHN_MASK)) {
-		/* An image that cannot be synced was reported by flushes; shutdown has no status. */
+		/* An image that cannot be synced is reported by flush; shutdown has no status. */
 		(void)fdatasync(m->fd);
 		nvme_write32(m->bar, NVME_REG_CSTS,
 			     nvme_read32(m->bar, NVME_REG_CSTS) | NVME_CSTS_SHST_DONE);
@@ -177,7 +177,7 @@ static int check_opts(const struct nvme_model_opts *o)
 	if (o->mdts > 16)
 		return dr_fail(EINVAL, "MDTS %u was asked for; use 0 to 16", o->mdts);
 	if (o->create_bytes % (o->block ? o->block : 512))
-		return dr_fail(EINVAL, "an image of %llu bytes is not whole blocks of %u; round it up",
+		return dr_fail(EINVAL, "an image of %llu bytes is not whole blocks of %u; round up",
 			       (unsigned long long)o->create_bytes, o->block ? o->block : 512);
 	return 0;
 }

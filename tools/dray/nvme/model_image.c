@@ -65,15 +65,15 @@ static int check(struct nvme_model *m, const char *path)
 	struct stat st;
 
 	if (fstat(m->fd, &st))
-		return dr_fail(errno, "image %s cannot be examined: %s; check its file system", path,
-			       strerror(errno));
+		return dr_fail(errno, "image %s cannot be examined: %s; check its file system",
+			       path, strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return dr_fail(EINVAL, "image %s is not a regular file; give one, or a path where "
 				       "there is nothing yet",
 			       path);
 	if ((uint64_t)st.st_size < m->block)
-		return dr_fail(EINVAL, "image %s is too short: %lld bytes, one block is %u; lengthen "
-				       "it with `truncate -s 64M %s`",
+		return dr_fail(EINVAL, "image %s is too short: %lld bytes, one block is %u; "
+				       "lengthen it with `truncate -s 64M %s`",
 			       path, (long long)st.st_size, m->block, path);
 	if ((uint64_t)st.st_size % m->block)
 		return dr_fail(EINVAL, "image %s has %lld bytes, which is not a whole number of "

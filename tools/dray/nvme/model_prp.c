@@ -44,7 +44,7 @@ static uint16_t read_list(struct model_prp *p)
 	p->entries = (unsigned)room;
 	if (chained) {
 		p->list = nvme_from_le64(p->entry[--p->entries]);
-		/* Only a list's first page may start inside a page; so each later one has entries. */
+		/* Only the first list page may start inside a page; so later ones have entries. */
 		if (p->list % NVME_PAGE)
 			return NVME_INVALID_PRP_OFFSET;
 	}

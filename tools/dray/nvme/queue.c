@@ -154,8 +154,8 @@ static int explain(const struct nvme_queue *q, const struct nvme_slot *s, uint16
 
 	if (s->blocks)
 		return dr_fail(info->err,
-			       "nvme: %s of %u blocks at LBA %llu (queue %u, command %u) failed: %s "
-			       "(status %#x); %s",
+			       "nvme: %s of %u blocks at LBA %llu (queue %u, command %u) failed: "
+			       "%s (status %#x); %s",
 			       name, s->blocks, (unsigned long long)s->lba, q->id, cid, info->text,
 			       status, info->fix);
 	return dr_fail(info->err, "nvme: %s (queue %u, command %u) failed: %s (status %#x); %s",

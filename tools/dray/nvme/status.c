@@ -14,7 +14,8 @@
 
 static const struct nvme_status_info table[] = {
 	{NVME_OK, 0, "Successful Completion", ""},
-	{NVME_INVALID_OPCODE, ENOTSUP, "Invalid Command Opcode", "the controller lacks the command"},
+	{NVME_INVALID_OPCODE, ENOTSUP, "Invalid Command Opcode",
+	 "use a controller that has the command"},
 	{NVME_INVALID_FIELD, EINVAL, "Invalid Field in Command", DRIVER_FIX},
 	{NVME_CID_CONFLICT, EINVAL, "Command ID Conflict", DRIVER_FIX},
 	{NVME_DATA_TRANSFER, EIO, "Data Transfer Error", REACH_FIX},

@@ -118,7 +118,8 @@ int nvme_target_open(const struct nvme_args *args, uint64_t create_bytes, struct
 	t->args = args;
 	rc = open_device(t);
 	if (!rc)
-		rc = args->image ? open_model(t, create_bytes, &bar, &len) : open_bar(t, &bar, &len);
+		rc = args->image ? open_model(t, create_bytes, &bar, &len)
+				 : open_bar(t, &bar, &len);
 	if (!rc)
 		rc = nvme_open(t->dev, bar, len, &opts, &t->ctrl);
 	if (rc) {
@@ -152,7 +153,7 @@ static int balance(struct nvme_target *t)
 	if (t->stats.maps != t->stats.unmaps || t->stats.leaks || t->stats.unmap_errors)
 		return dr_fail(EIO,
 			       "%llu maps and %llu unmaps, %llu left to the device's closing, %llu "
-			       "refused; this is a defect of the driver or of the library: report it",
+			       "refused: a defect of the driver or of the library; report it",
 			       (unsigned long long)t->stats.maps,
 			       (unsigned long long)t->stats.unmaps,
 			       (unsigned long long)t->stats.leaks,

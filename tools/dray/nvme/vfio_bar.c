@@ -52,9 +52,10 @@ static int config(int fd, const char *name, uint64_t base, unsigned off, void *b
 
 	if (n == (ssize_t)len)
 		return 0;
-	return dr_fail(EIO, "%s: configuration space at %#x cannot be %s: %s; check the device with "
-			    "lspci -vv",
-		       name, off, write ? "written" : "read", n < 0 ? strerror(errno) : "cut short");
+	return dr_fail(EIO, "%s: configuration space at %#x cannot be %s: %s; check the device "
+			    "with lspci -vv",
+		       name, off, write ? "written" : "read",
+		       n < 0 ? strerror(errno) : "cut short");
 }
 
 static int check_class(int fd, const char *name, uint64_t base)
@@ -67,8 +68,8 @@ static int check_class(int fd, const char *name, uint64_t base)
 		return rc;
 	class = nvme_from_le32(word) >> 8;
 	if (class != CLASS_NVME)
-		return dr_fail(ENODEV, "%s is no NVMe controller: its class is %06x, not %06x; find "
-				       "one with `lspci -d ::0108`",
+		return dr_fail(ENODEV, "%s is no NVMe controller: its class is %06x, not %06x; "
+				       "find one with `lspci -d ::0108`",
 			       name, class, CLASS_NVME);
 	return 0;
 }

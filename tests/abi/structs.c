@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Where each field of each public struct is, on a 64-bit machine. A program that was compiled
+ * against an older header passes structs laid out as then, so what is listed here never changes.
+ * Structs that begin with their size may grow at the end: their new fields are added to the list, and
+ * the size in it stays that of the first release. Others keep their size.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <dray/dray.h>
+#include <dray/sim.h>
+
+_Static_assert(sizeof(void *) == 8, "the offsets are those of a 64-bit machine");
+
+struct pin {
+	const char *what;
+	size_t now, pinned;
+};
+
+#define AT(type, field, offset) { #type "." #field, offsetof(struct type, field), offset }
+
+static const struct pin fields[] = {
+	AT(dray_range, first, 0),
+	AT(dray_range, last, 8),
+	AT(dray_domain_opts, size, 0),
+	AT(dray_domain_opts, backend, 8),
+	AT(dray_domain_opts, type, 12),
+	AT(dray_domain_opts, invalidation, 16),
+	AT(dray_domain_opts, flags, 20),
+	AT(dray_domain_opts, first, 24),
+	AT(dray_domain_opts, last, 32),
+	AT(dray_domain_opts, sim_profile, 40),
+	AT(dray_domain_opts, bounce_bytes, 48),
+	AT(dray_domain_opts, bounce_threshold, 56),
+	AT(dray_domain_opts, flush_bytes, 64),
+	AT(dray_domain_opts, flush_entries, 72),
+	AT(dray_domain_opts, flush_timeout_us, 76),
+	AT(dray_domain_opts, adopt_fd, 80),
+	AT(dray_domain_opts, adopt_ioas, 84),
+	AT(dray_domain_opts, log, 88),
+	AT(dray_domain_opts, log_ctx, 96),
+	AT(dray_domain_info, size, 0),
+	AT(dray_domain_info, backend, 8),
+	AT(dray_domain_info, type, 12),
+	AT(dray_domain_info, invalidation, 16),
+	AT(dray_domain_info, damaged, 20),
+	AT(dray_domain_info, granule, 24),
+	AT(dray_domain_info, page_sizes, 32),
+	AT(dray_domain_info, first, 40),
+	AT(dray_domain_info, last, 48),
+	AT(dray_domain_info, max_op, 56),
+	AT(dray_domain_info, entries_limit, 64),
+	AT(dray_domain_info, entries_left, 72),
+	AT(dray_domain_info, memlock_limit, 80),
+	AT(dray_domain_info, mapped_bytes, 88),
+	AT(dray_domain_info, quarantined_bytes, 96),
+	AT(dray_domain_info, pgtable_bytes, 104),
+	AT(dray_domain_info, devices, 112),
+	AT(dray_domain_info, n_windows, 116),
+	AT(dray_domain_info, n_holes, 120),
+	AT(dray_domain_info, windows, 128),
+	AT(dray_domain_info, holes, 384),
+	AT(dray_device_opts, size, 0),
+	AT(dray_device_opts, flags, 8),
+	AT(dray_device_opts, adopt_fd, 12),
+	AT(dray_device_opts, dma_mask, 16),
+	AT(dray_device_opts, segment_boundary_mask, 24),
+	AT(dray_device_opts, max_segment, 32),
+	AT(dray_device_opts, min_align, 40),
+	AT(dray_mapping, iova, 0),
+	AT(dray_mapping, len, 8),
+	AT(dray_mapping, cookie, 16),
+	AT(dray_iova_opts, size, 0),
+	AT(dray_iova_opts, granule, 8),
+	AT(dray_iova_opts, first, 16),
+	AT(dray_iova_opts, last, 24),
+	AT(dray_sim_fault, iova, 0),
+	AT(dray_sim_fault, access, 8),
+	AT(dray_sim_fault, reason, 12),
+	AT(dray_sim_fault, level, 16),
+	AT(dray_sim_fault, pad, 20),
+	AT(dray_sim_walk, size, 0),
+	AT(dray_sim_walk, levels, 8),
+	AT(dray_sim_walk, page_shift, 12),
+	AT(dray_sim_walk, entry, 16),
+	AT(dray_stats, size, 0),
+	AT(dray_stats, maps, 8),
+	AT(dray_stats, unmaps, 16),
+	AT(dray_stats, backend_maps, 24),
+	AT(dray_stats, backend_unmaps, 32),
+	AT(dray_stats, invalidations, 40),
+	AT(dray_stats, map_bytes, 48),
+	AT(dray_stats, unmap_bytes, 56),
+	AT(dray_stats, map_failures, 64),
+	AT(dray_stats, unmap_errors, 72),
+	AT(dray_stats, bad_unmaps, 80),
+	AT(dray_stats, leaks, 88),
+	AT(dray_stats, replays, 96),
+};
+
+#define SIZE(type, size) { #type, sizeof(struct type), size }
+
+static const struct pin grow[] = {
+	SIZE(dray_domain_opts, 104),
+	SIZE(dray_domain_info, 640),
+	SIZE(dray_device_opts, 48),
+	SIZE(dray_iova_opts, 32),
+	SIZE(dray_sim_walk, 48),
+	SIZE(dray_stats, 104),
+};
+
+static const struct pin keep[] = {
+	SIZE(dray_range, 16),
+	SIZE(dray_mapping, 32),
+	SIZE(dray_sim_fault, 24),
+};
+
+#define COUNT(list) (sizeof(list) / sizeof((list)[0]))
+
+static void fields_stay(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(fields); i++)
+		if (fields[i].now != fields[i].pinned)
+			fail_msg("%s is at %zu, and was at %zu", fields[i].what, fields[i].now,
+				 fields[i].pinned);
+}
+
+static void sizes_stay(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(keep); i++)
+		if (keep[i].now != keep[i].pinned)
+			fail_msg("struct %s has %zu bytes, and had %zu", keep[i].what, keep[i].now,
+				 keep[i].pinned);
+	for (size_t i = 0; i < COUNT(grow); i++)
+		if (grow[i].now < grow[i].pinned)
+			fail_msg("struct %s has %zu bytes, and had %zu", grow[i].what, grow[i].now,
+				 grow[i].pinned);
+}
+
+static void size_comes_first(void **state)
+{
+	(void)state;
+	assert_int_equal(offsetof(struct dray_domain_opts, size), 0);
+	assert_int_equal(offsetof(struct dray_domain_info, size), 0);
+	assert_int_equal(offsetof(struct dray_device_opts, size), 0);
+	assert_int_equal(offsetof(struct dray_iova_opts, size), 0);
+	assert_int_equal(offsetof(struct dray_sim_walk, size), 0);
+	assert_int_equal(offsetof(struct dray_stats, size), 0);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(fields_stay),
+		cmocka_unit_test(sizes_stay),
+		cmocka_unit_test(size_comes_first),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
