@@ -273,6 +273,11 @@ void nvme_model_drop(struct nvme_model *m, unsigned n)
 	atomic_store_explicit(&m->drop, n, memory_order_relaxed);
 }
 
+void nvme_model_lie(struct nvme_model *m, unsigned n)
+{
+	atomic_store_explicit(&m->lie, n, memory_order_relaxed);
+}
+
 uint64_t nvme_model_fetched(const struct nvme_model *m)
 {
 	return atomic_load_explicit(&m->fetched, memory_order_relaxed);

@@ -46,6 +46,8 @@ uint64_t nvme_model_bytes(const struct nvme_model *m);
 void nvme_model_hold(struct nvme_model *m, bool hold);
 /* Fetch the next @n I/O commands and forget them. */
 void nvme_model_drop(struct nvme_model *m, unsigned n);
+/* The next @n reads and writes move nothing and complete as good: some hardware does. */
+void nvme_model_lie(struct nvme_model *m, unsigned n);
 /* I/O commands fetched since the start. */
 uint64_t nvme_model_fetched(const struct nvme_model *m);
 

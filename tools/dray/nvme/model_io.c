@@ -47,6 +47,10 @@ static uint16_t read_write(struct nvme_model *m, const struct nvme_cmd *cmd)
 		return NVME_INVALID_FIELD;
 	if (lba >= m->blocks || blocks > m->blocks - lba)
 		return NVME_LBA_RANGE;
+	if (atomic_load_explicit(&m->lie, memory_order_relaxed)) {
+		atomic_fetch_sub_explicit(&m->lie, 1, memory_order_relaxed);
+		return NVME_OK;
+	}
 	return move_data(m, cmd, lba * m->block, len);
 }
 

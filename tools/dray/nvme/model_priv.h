@@ -46,7 +46,7 @@ struct nvme_model {
 	bool reorder;
 	pthread_t thread;
 	_Atomic bool stop, hold;  /* written by any thread; nothing is ordered by them */
-	_Atomic unsigned drop;    /* likewise */
+	_Atomic unsigned drop, lie; /* likewise */
 	_Atomic uint64_t fetched; /* written by the model's thread only */
 	uint64_t random;
 	uint32_t cc;              /* as last seen */
