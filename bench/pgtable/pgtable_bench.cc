@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * The mapping table's speed: prepare and set, clear, and lookup of batches of 4 KiB leaves in tables
- * that exist, against a bare loop that stores as many 64-bit words. Figures are per entry. Host
- * addresses are made up; nothing touches them. Batches walk through one table (2 MiB of IOVA), which
- * is what an IOVA cache hands out, so the table is warm and the entries are in the first-level cache.
+ * The mapping table's speed: prepare and set, clear, and lookup of batches of 4 KiB leaves in
+ * tables that exist, against a bare loop that stores as many 64-bit words. Figures are per entry.
+ * Host addresses are made up; nothing touches them. Batches walk through one table (2 MiB of IOVA),
+ * which is what an IOVA cache hands out, so the table is warm and the entries are in the
+ * first-level cache.
  *
  * Run with --benchmark_repetitions=N --benchmark_enable_random_interleaving=true for median and
  * spread of interleaved runs.

@@ -87,8 +87,8 @@ static int map_failed(const struct dr_type1 *t, const struct vfio_iommu_type1_dm
 			       m->flags & VFIO_DMA_MAP_FLAG_WRITE ? "written" : "read");
 	case EINVAL:
 		return dr_fail(EINVAL, "the IOMMU refuses 0x%" PRIx64 "+0x%" PRIx64 " for memory "
-			       "at 0x%" PRIx64 ": outside its IOVA ranges, or not whole pages of it; "
-			       "see dray_domain_info()", iova, len, va);
+			       "at 0x%" PRIx64 ": outside its IOVA ranges, or not whole pages "
+			       "of it; see dray_domain_info()", iova, len, va);
 	case EPERM:
 		return dr_fail(EPERM, "the kernel forbids mapping 0x%" PRIx64 "+0x%" PRIx64 "; see "
 			       "dmesg", iova, len);

@@ -48,7 +48,8 @@ struct dr_type1_group {
 };
 
 struct registry {
-	uint64_t process; /* set before it is published */
+	uint64_t process;        /* set before it is published */
+	struct registry *before; /* the parent's, left alone; here for leak checkers to find */
 	pthread_mutex_t lock;
 	struct dr_type1_group *groups; /* guarded by lock */
 };
@@ -69,6 +70,7 @@ static struct registry *lock_registry(void)
 		if (!fresh)
 			return NULL;
 		fresh->process = process;
+		fresh->before = reg;
 		pthread_mutex_init(&fresh->lock, NULL);
 		/* Release pairs with the acquire above; the loser takes the winner's. */
 		if (atomic_compare_exchange_strong_explicit(&current, &reg, fresh,
@@ -131,8 +133,8 @@ static int open_failed(const struct dr_type1_device *d, int err)
 	case ENODEV:
 	case ENXIO:
 		return dr_fail(ENODEV, "/dev/vfio/%u of %s cannot be opened (%s): it left "
-			       "vfio-pci, or VFIO runs without an IOMMU; check ls /dev/vfio", d->group_id,
-			       d->name, strerror(err));
+			       "vfio-pci, or VFIO runs without an IOMMU; check ls /dev/vfio",
+			       d->group_id, d->name, strerror(err));
 	case EMFILE:
 	case ENFILE:
 		return dr_fail(ENOMEM, "no file descriptor left for /dev/vfio/%u (%s); raise "

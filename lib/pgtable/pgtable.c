@@ -16,14 +16,14 @@
  *    compare-and-swap, and the loser frees its own. A table is taken out only by someone who owns
  *    all that it translates, so nobody else can be about to write in it.
  *
- * 4. Map: prepare (all that can fail), then set (stores). set picks the largest leaf that alignment,
- *    length and page_sizes allow, place by place; prepare goes the same way and makes the tables.
- *    A large leaf that replaces an empty table retires it.
+ * 4. Map: prepare (all that can fail), then set (stores). set picks the largest leaf that
+ *    alignment, length and page_sizes allow, place by place; prepare goes the same way and makes
+ *    the tables. A large leaf that replaces an empty table retires it.
  *
- * 5. Unmap: clear. Tables the range covers whole are unlinked first, then emptied, then retired; see
- *    table.c for what happens to them. No counts of present entries are kept: they would be a locked
- *    instruction for each entry. An empty table whose span was never cleared at once stays until the
- *    domain closes, 4 KiB for each 2 MiB of IOVA ever used.
+ * 5. Unmap: clear. Tables the range covers whole are unlinked first, then emptied, then retired;
+ *    see table.c for what happens to them. No counts of present entries are kept: they would be a
+ *    locked instruction for each entry. An empty table whose span was never cleared at once stays
+ *    until the domain closes, 4 KiB for each 2 MiB of IOVA ever used.
  *
  * 6. Who meets whom.
  *
@@ -114,7 +114,7 @@ static void check_range(dray_iova_t iova, uintptr_t va, size_t len)
 	(void)len;
 }
 
-/* Hang a new table into @slot, or take the one that another owner hung in first. NULL: no memory. */
+/* Hang a new table into @slot, or take the one another owner hung in first. NULL: no memory. */
 static struct dr_pt_table *hang(struct dr_pgtable *pt, _Atomic uint64_t *slot)
 {
 	struct dr_pt_table *fresh = dr_pt_table_new(pt);
@@ -257,7 +257,7 @@ void dr_pgtable_set(struct dr_pgtable *pt, dray_iova_t iova, void *va, size_t le
 	}
 }
 
-/* Clear own leaves of 4 KiB from @iova on, @n of them in one table. Returns how many were present. */
+/* Clear @n own leaves of 4 KiB from @iova on, all in @table. Returns how many were present. */
 static unsigned clear_small(struct dr_pt_table *table, dray_iova_t iova, unsigned n)
 {
 	_Atomic uint64_t *slot = &table->entry[dr_pt_index(iova, 1)];
@@ -273,7 +273,7 @@ static unsigned clear_small(struct dr_pt_table *table, dray_iova_t iova, unsigne
 	return present;
 }
 
-/* Clear [first, last], which one table of @level translates. Returns the bytes that were present. */
+/* Clear [first, last], which @table of @level translates. Returns the bytes that were present. */
 static uint64_t clear(struct dr_pgtable *pt, struct dr_pt_table *table, unsigned level,
 		      dray_iova_t first, dray_iova_t last)
 {

@@ -138,10 +138,10 @@ void dr_pgtable_walk(const struct dr_pgtable *pt, dray_iova_t iova, struct dr_pt
 void *dr_pgtable_va(const struct dr_pgtable *pt, dray_iova_t iova);
 
 /*
- * The first whole mapping that begins in [@from, @last]; false when there is none. Absent tables are
- * skipped in one step each, empty ones by reading them once. Opens its own read section; a mapping
- * that another thread changes meanwhile may be missed or seen cut, so callers that must not miss
- * one keep its owner away.
+ * The first whole mapping that begins in [@from, @last]; false when there is none. Absent tables
+ * are skipped in one step each, empty ones by reading them once. Opens its own read section; a
+ * mapping that another thread changes meanwhile may be missed or seen cut, so callers that must not
+ * miss one keep its owner away.
  */
 bool dr_pgtable_next(const struct dr_pgtable *pt, dray_iova_t from, dray_iova_t last,
 		     struct dr_pt_mapping *ret_mapping);

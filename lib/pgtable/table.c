@@ -93,8 +93,9 @@ static bool is_covered(const struct dr_pt_table *table, dray_iova_t first, dray_
 	uint64_t word = atomic_load_explicit(&table->entry[1], memory_order_relaxed);
 	dray_iova_t begin = word & ~(uint64_t)(DR_PT_PAGE - 1);
 	unsigned level = (unsigned)(word >> 2) & 7;
+	dray_iova_t own_last = begin + (UINT64_C(1) << dr_pt_shift(level + 1)) - 1;
 
-	return before < flush && begin >= first && begin + (UINT64_C(1) << dr_pt_shift(level + 1)) - 1 <= last;
+	return before < flush && begin >= first && own_last <= last;
 }
 
 void dr_pgtable_set_cached(struct dr_pgtable *pt)

@@ -64,7 +64,7 @@ static inline uint64_t dr_pt_link(const struct dr_pt_table *table)
 	return (uint64_t)(uintptr_t)table | DR_PTE_READ | DR_PTE_WRITE;
 }
 
-/* Acquire: who finds a table finds it zeroed; who finds a leaf finds what its owner wrote before. */
+/* Acquire: who finds a table finds it zeroed, who finds a leaf what its owner wrote before. */
 static inline uint64_t dr_pt_load(const struct dr_pt_table *table, unsigned index)
 {
 	return atomic_load_explicit(&table->entry[index], memory_order_acquire);

@@ -119,7 +119,7 @@ static bool visit(struct search *s, dray_iova_t iova, uint64_t entry, size_t siz
 			s->map = (struct dr_pt_mapping){ iova, va, size, bits };
 		return false;
 	}
-	/* All but START is only there to keep a mapping that changes meanwhile from being lengthened. */
+	/* All but START only keeps a mapping that changes meanwhile from being lengthened. */
 	if ((entry & DR_PTE_START) || iova != s->map.iova + s->map.len ||
 	    va != (char *)s->map.va + s->map.len || bits != s->map.bits)
 		return true;
@@ -127,7 +127,7 @@ static bool visit(struct search *s, dray_iova_t iova, uint64_t entry, size_t siz
 	return false;
 }
 
-/* Visit the leaves of a table that begins at @base, from s->from on. True when the search is over. */
+/* Visit a table's leaves from s->from on; it begins at @base. True when the search is over. */
 static bool scan(const struct dr_pt_table *table, unsigned level, dray_iova_t base,
 		 struct search *s)
 {

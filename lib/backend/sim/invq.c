@@ -3,24 +3,24 @@
  * The invalidation queue: one for the machine, in order.
  *
  * 1. An invalidation is queued after entries were cleared and ends when no device reaches anything
- *    through them. Under the queue's lock it spends its modelled cost, cleans the IOTLB, and drains:
- *    waits for the accesses that began before, because one that has looked up its translation may
- *    still be copying. The cost counts from the moment the lock is held, so what the model itself
- *    needs is part of it.
+ *    through them. Under the queue's lock it cleans the IOTLB, spends what is left of its
+ *    modelled cost, which counts from the moment the lock is held, and drains: waits for the
+ *    accesses that began before, because one that has looked up its translation may still be
+ *    copying.
  *
- * 2. A device's context entry, which says whose tables it walks, is written under the same lock, and
- *    followed by the same invalidation and drain.
+ * 2. A device's context entry, which says whose tables it walks, is written under the same lock,
+ *    and followed by the same invalidation and drain.
  *
- * 3. Draining. Each device has an epoch, and counts the accesses under way by the epoch's parity. An
- *    access counts itself in under the epoch it read, and reads the epoch again: if that has moved
- *    on, it starts over. A drain moves the epoch on and waits for the old parity's count to reach
- *    zero. An access that counted itself in and then still read the old epoch is one the drain
- *    sees: its count comes before that read, the read before the drain's store, the store before the
- *    drain's first look, in the one order that sequentially consistent operations have. An access
- *    that begins in the new epoch sees everything that came before the drain: cleared entries, a
- *    clean IOTLB, the new context. The other parity belongs to the epoch before, which the drain
- *    before this one has seen end. Accesses are counted granule by granule, so a drain waits for a
- *    granule to be copied, however long the transfer is.
+ * 3. Draining. Each device has an epoch, and counts the accesses under way by the epoch's parity.
+ *    An access counts itself in under the epoch it read, and reads the epoch again: if that has
+ *    moved on, it starts over. A drain moves the epoch on and waits for the old parity's count to
+ *    reach zero. An access that counted itself in and then still read the old epoch is one the
+ *    drain sees: its count comes before that read, the read before the drain's store, the store
+ *    before the drain's first look, in the one order that sequentially consistent operations have.
+ *    An access that begins in the new epoch sees everything that came before the drain: cleared
+ *    entries, a clean IOTLB, the new context. The other parity belongs to the epoch before, which
+ *    the drain before this one has seen end. Accesses are counted granule by granule, so a drain
+ *    waits for a granule to be copied, however long the transfer is.
  *
  * 4. Who meets whom.
  *

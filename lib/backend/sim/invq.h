@@ -25,7 +25,7 @@ static inline unsigned dr_access_begin(struct dr_sim_device *dev)
 	uint64_t epoch;
 
 	do {
-		/* Acquire: what was cleared and invalidated before this epoch began is seen as such. */
+		/* Acquire: what was cleared before this epoch began is seen as cleared. */
 		epoch = atomic_load_explicit(&dev->epoch, memory_order_acquire);
 	} while (!dr_access_enter(dev, epoch));
 	return (unsigned)epoch & 1;
@@ -37,10 +37,10 @@ static inline void dr_access_end(struct dr_sim_device *dev, unsigned parity)
 	atomic_fetch_sub_explicit(&dev->active[parity], 1, memory_order_release);
 }
 
-/* Put the device into an address space, or NULL: none. On return it reaches nothing of the old one. */
+/* Put the device into an address space, NULL: none. On return it reaches nothing of the old. */
 void dr_invq_move(struct dr_sim_device *dev, struct dr_sim *to);
 
-/* On return no device reaches [first, last] of the space through what was cleared before the call. */
+/* On return no device reaches [first, last] of the space through entries cleared before. */
 void dr_invq_range(struct dr_sim *space, dray_iova_t first, dray_iova_t last);
 
 /* The same for all of the space, and for all spaces at the cost of one. */

@@ -190,7 +190,7 @@ static void clean(struct set *set, uint64_t space, dray_iova_t first, dray_iova_
 	for (;;) {
 		uint64_t seen = atomic_load(&set->sequence); /* see 3 */
 
-		/* Most sets have nothing of the range: reading is enough if nobody wrote meanwhile. */
+		/* Most sets have nothing of it: reading is enough if nobody wrote meanwhile. */
 		if (!(seen & 1) && !has_any(set, space, first, last) &&
 		    atomic_load_explicit(&set->sequence, memory_order_relaxed) == seen)
 			return;
@@ -210,8 +210,8 @@ void dr_iotlb_invalidate(uint64_t space, dray_iova_t first, dray_iova_t last)
 
 	atomic_fetch_add(&generation, 1); /* before any set is looked at: see 3 */
 	/*
-	 * A short range is in few sets: those of its pages, and of the larger pages around them. From
-	 * a quarter of the sets on, reading them all in order is no slower.
+	 * A short range is in few sets: those of its pages, and of the larger pages around them.
+	 * From a quarter of the sets on, reading them all in order is no slower.
 	 */
 	if (space == DR_IOTLB_ALL || pages > SETS / 4) {
 		for (unsigned i = 0; i < SETS; i++)

@@ -4,13 +4,14 @@
  * process, as a PC has one.
  *
  * 64 devices "sim0" … "sim63", each in a group of its own, but for the seven further functions of
- * the first, "sim0.1" … "sim0.7", which share its group ("sim0.0" is "sim0"). As with VFIO, a device
- * is claimed once, all claimed members of a group are in one address space, and a group with a
- * member that another driver holds is not viable.
+ * the first, "sim0.1" … "sim0.7", which share its group ("sim0.0" is "sim0"). As with VFIO, a
+ * device is claimed once, all claimed members of a group are in one address space, and a group with
+ * a member that another driver holds is not viable.
  *
- * A child process inherits a copy of the machine in which its parent's devices are claimed and whose
- * locks some thread of the parent's may have held. It starts with an empty one: dr_machine_enter()
- * tells by the process id. The parent's handles are of no use in it (dma.c refuses them).
+ * A child process inherits a copy of the machine in which its parent's devices are claimed and
+ * whose locks some thread of the parent's may have held. It starts with an empty one:
+ * dr_machine_enter() tells by the process id. The parent's handles are of no use in it (dma.c
+ * refuses them).
  */
 #include "backend/sim/machine.h"
 #include "backend/sim/invq.h"
@@ -28,17 +29,18 @@
 #define FUNCTIONS 8u                         /* of group 0; the others have one */
 #define SLOTS     (GROUPS + FUNCTIONS - 1)
 
+/* Guarded by machine.lock. */
 struct slot {
-	struct dr_sim_device *dev; /* who has claimed it; guarded by machine.lock */
-	struct dr_sim *space;      /* for which address space; guarded by machine.lock */
-	char foreign[32];          /* the driver that holds it instead, or ""; guarded by machine.lock */
+	struct dr_sim_device *dev; /* who has claimed it */
+	struct dr_sim *space;      /* for which address space */
+	char foreign[32];          /* the driver that holds it instead, or "" */
 };
 
 static struct {
 	pthread_mutex_t lock;
 	struct slot slots[SLOTS];
 	_Atomic uint64_t next_space; /* survives a fork: numbers stay unused ones */
-	/* The process this machine is of; 0 before the first, UINT64_MAX while one starts it over. */
+	/* Whose machine it is; 0 before the first, UINT64_MAX while one starts it over. */
 	_Atomic uint64_t process;
 } machine = { .lock = PTHREAD_MUTEX_INITIALIZER, .next_space = 1 };
 
@@ -154,8 +156,8 @@ static int check_group_locked(unsigned index, const struct dr_sim *space)
 				       "unbind it", name_of(index).text, s->foreign,
 				       name_of(i).text);
 		if (s->dev && s->space != space)
-			return dr_fail(EBUSY, "%s shares its group with %s, which is open in another "
-				       "domain; open both in one", name_of(index).text,
+			return dr_fail(EBUSY, "%s shares its group with %s, which is open in "
+				       "another domain; open both in one", name_of(index).text,
 				       name_of(i).text);
 	}
 	return 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What the files of the software IOMMU share: address spaces, devices, and who may claim which.
- * Locks, in order: the machine's (machine.c), then the queue's (invq.c), then a device's fault lock.
+ * Locks, in order: the machine's (machine.c), then the queue's (invq.c), then a device's fault
+ * lock.
  */
 #ifndef DR_SIM_MACHINE_H
 #define DR_SIM_MACHINE_H
@@ -55,8 +56,8 @@ struct dr_sim_device {
 	_Atomic(struct dr_sim *) space;
 
 	/*
-	 * Accesses under way, counted by the parity of the epoch they began in: see invq.h. On lines
-	 * of their own, because every access writes them.
+	 * Accesses under way, counted by the parity of the epoch they began in: see invq.h. On
+	 * lines of their own, because every access writes them.
 	 */
 	_Alignas(64) _Atomic uint64_t epoch; /* written under the queue's lock */
 	_Atomic uint32_t active[2];

@@ -4,9 +4,9 @@
  * refuses too, and says where and why.
  *
  * MADV_POPULATE_READ and _WRITE (Linux 5.14) fault pages in as a pin does and change nothing else.
- * They tell that something is wrong, not where: the place is found by halving. A kernel without them
- * answers EINVAL to everything; then /proc/self/maps says what is mapped and how, which is slower
- * and misses only what goes wrong while faulting in.
+ * They tell that something is wrong, not where: the place is found by halving. A kernel without
+ * them answers EINVAL to everything; then /proc/self/maps says what is mapped and how, which is
+ * slower and misses only what goes wrong while faulting in.
  */
 #include "backend/sim/machine.h"
 #include "base/bits.h"
@@ -82,7 +82,7 @@ static int bad(const char *at, bool writable, int err)
 	}
 }
 
-/* Lines of /proc/self/maps, read in pieces of this size; a line may begin in one and end in the next. */
+/* Lines of /proc/self/maps, read in pieces; a line may begin in one and end in the next. */
 #define MAPS_BUF 4096
 
 struct maps {

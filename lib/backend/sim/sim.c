@@ -4,9 +4,9 @@
  *
  * 1. The machine (machine.c) has devices in groups, one IOTLB (iotlb.c), and one invalidation queue
  *    (invq.c). An open backend is one address space of it: a number and the domain's page table. A
- *    device in it has a context entry that points at the space. What a device does (dma.c) goes from
- *    its context to the IOTLB, from there to the page table, from there to memory, or ends as a
- *    fault record (fault.c).
+ *    device in it has a context entry that points at the space. What a device does (dma.c) goes
+ *    from its context to the IOTLB, from there to the page table, from there to memory, or ends as
+ *    a fault record (fault.c).
  *
  * 2. Kinds. PAGING translates by the table. IDENTITY takes IOVAs for addresses of this process and
  *    checks nothing. BLOCKED faults every access and refuses maps.
@@ -24,8 +24,8 @@
  *    the call returns its accesses to the old space have ended, and what the IOTLB holds of that
  *    space is gone.
  *
- * 6. Profiles say which hardware this stands for: page sizes, usable IOVAs, limits. They are a table;
- *    code asks the profile, never its name.
+ * 6. Profiles say which hardware this stands for: page sizes, usable IOVAs, limits. They are a
+ *    table; code asks the profile, never its name.
  *
  * 7. What can fail: open and attach for memory and for the claim; map for memory that cannot be
  *    pinned and for tables. Unmap only if its range cuts what was mapped, or maps nothing; detach
@@ -216,8 +216,8 @@ static int sim_map(struct dr_backend *be, dray_iova_t iova, void *va, size_t len
 	if (be->type == DRAY_DOMAIN_IDENTITY)
 		return 0;
 	if (((uintptr_t)va & (s->profile->granule - 1)) || !(bits & (DR_PTE_READ | DR_PTE_WRITE)))
-		return dr_fail(EINVAL, "%p is not aligned to %zu bytes, or no access is allowed", va,
-			       s->profile->granule);
+		return dr_fail(EINVAL, "%p is not aligned to %zu bytes, or no access is allowed",
+			       va, s->profile->granule);
 	if (!(flags & DRAY_SIM_NOCHECK)) {
 		err = dr_pin_check(va, len, bits & DR_PTE_WRITE);
 		if (err)
@@ -231,7 +231,7 @@ static int sim_map(struct dr_backend *be, dray_iova_t iova, void *va, size_t len
 	return 0;
 }
 
-/* How much of an unmap the armed failure lets through: whole leaves. @len: it is not for this one. */
+/* How much of an unmap the armed failure lets through, in whole leaves; @len: all. */
 static size_t allowed_length(struct dr_sim *s, dray_iova_t iova, size_t len)
 {
 	uint64_t armed = atomic_load_explicit(&s->fail_unmap_at, memory_order_relaxed);

@@ -69,7 +69,7 @@ bool dr_sim_queue_is_held(void);
 struct dr_sim_seam {
 	void (*walked)(void *ctx);   /* by a device, between its walk and the IOTLB fill */
 	void (*copying)(void *ctx);  /* by a device, with half of a granule's bytes moved */
-	void (*draining)(void *ctx); /* by an invalidation, under the queue's lock, before it waits */
+	void (*draining)(void *ctx); /* by an invalidation, queue's lock held, before it waits */
 	void *ctx;
 };
 

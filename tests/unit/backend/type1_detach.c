@@ -238,7 +238,15 @@ static bool in_child(bool (*fn)(void *), void *arg)
 	assert_true(pid >= 0);
 	if (!pid) {
 		alarm(20);
-		_exit(fn(arg) ? 0 : 1);
+		/*
+		 * Not an exit of this image: what threads of the parent held is lost in the child,
+		 * and no leak of the code under test.
+		 */
+		if (fn(arg))
+			execl("/bin/true", "true", (char *)NULL);
+		else
+			execl("/bin/false", "false", (char *)NULL);
+		_exit(2);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	return WIFEXITED(status) && !WEXITSTATUS(status);

@@ -228,14 +228,14 @@ static void test_unmap_refused(void **state)
 	assert_int_equal(rig_map(&rig, IOVA, va, 4 * PAGE, RW), 0);
 	/* what the kernel refuses stays, in both */
 	vfio_fake_fail_nth(VFIO_IOMMU_UNMAP_DMA, 1, EIO);
-	assert_int_equal(rig.be->ops->rig_unmap(rig.be, IOVA, 4 * PAGE, &gone), -EIO);
+	assert_int_equal(rig.be->ops->unmap(rig.be, IOVA, 4 * PAGE, &gone), -EIO);
 	assert_words("VFIO_IOMMU_UNMAP_DMA", "0x10000000", NULL);
 	assert_int_equal(gone, 0);
 	assert_ptr_equal(dr_pgtable_va(rig.pt, IOVA), va);
 	assert_true(vfio_fake_is_mapped(NVME, IOVA, 4 * PAGE, va));
 	/* so does what would be cut in two */
 	gone = 99;
-	assert_int_equal(rig.be->ops->rig_unmap(rig.be, IOVA, PAGE, &gone), -EINVAL);
+	assert_int_equal(rig.be->ops->unmap(rig.be, IOVA, PAGE, &gone), -EINVAL);
 	assert_int_equal(gone, 0);
 	assert_ptr_equal(dr_pgtable_va(rig.pt, IOVA), va);
 	rig_unmap(&rig, IOVA, 4 * PAGE);
@@ -256,7 +256,7 @@ static void test_unmap_short(void **state)
 	bd = rig_plug(&rig, NVME);
 	assert_int_equal(rig_map(&rig, IOVA, va, 4 * PAGE, RW), 0);
 	vfio_fake_short_unmap(1, PAGE);
-	assert_int_equal(rig.be->ops->rig_unmap(rig.be, IOVA, 4 * PAGE, &gone), -EIO);
+	assert_int_equal(rig.be->ops->unmap(rig.be, IOVA, 4 * PAGE, &gone), -EIO);
 	assert_int_equal(gone, 4 * PAGE);
 	assert_null(dr_pgtable_va(rig.pt, IOVA));
 	assert_words("0x10000000+0x4000", "0x3000 bytes", NULL);
@@ -267,7 +267,7 @@ static void test_unmap_short(void **state)
 	assert_int_equal(rig_map(&rig, IOVA, va, 4 * PAGE, RW), 0);
 	assert_int_equal(foreign_unmap(&rig, IOVA, 4 * PAGE), 0);
 	gone = 0;
-	assert_int_equal(rig.be->ops->rig_unmap(rig.be, IOVA, 4 * PAGE, &gone), -EIO);
+	assert_int_equal(rig.be->ops->unmap(rig.be, IOVA, 4 * PAGE, &gone), -EIO);
 	assert_int_equal(gone, 4 * PAGE);
 	assert_non_null(strstr(rig.logged, "0x0 bytes"));
 	/* and the address is as good as new */
@@ -277,7 +277,7 @@ static void test_unmap_short(void **state)
 
 	/* the table alone is held to the same */
 	assert_int_equal(rig_map(&rig, IOVA, va, PAGE, RW), 0);
-	assert_int_equal(rig.be->ops->rig_unmap(rig.be, IOVA, 2 * PAGE, &gone), -EIO);
+	assert_int_equal(rig.be->ops->unmap(rig.be, IOVA, 2 * PAGE, &gone), -EIO);
 	assert_int_equal(gone, 2 * PAGE);
 	rig_close(&rig);
 	free_pages(va, 4 * PAGE);

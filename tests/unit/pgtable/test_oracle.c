@@ -88,8 +88,9 @@ static void try_map(struct dr_pgtable *pt)
 		dr_pgtable_set(pt, iova, p, step * KB4, done ? bits | DR_PTE_CONTINUE : bits);
 		pieces++;
 		for (uint32_t i = 0; i < step; i++)
-			oracle[at + done + i] = (struct granule){ (va + (done + i) * KB4) | bits, maps,
-								  pieces };
+			oracle[at + done + i] = (struct granule){
+				(va + (done + i) * KB4) | bits, maps, pieces,
+			};
 	}
 }
 
@@ -227,7 +228,7 @@ static void agrees_with_an_array(void **state)
 	assert_int_equal(dr_pgtable_clear(pt, BASE, PAGES * KB4), left);
 	dr_pgtable_flush_end(pt, 0, UINT64_MAX, dr_pgtable_flush_begin(pt));
 	dr_pgtable_reclaim(pt);
-	/* 3 GiB across a 512 GiB boundary, covered whole at level 3: root and two tables are left. */
+	/* 3 GiB across a 512 GiB boundary, covered whole at level 3: root and two tables stay. */
 	assert_int_equal(dr_pgtable_bytes(pt), 3 * KB4);
 	dr_pgtable_close(pt);
 	free(oracle);

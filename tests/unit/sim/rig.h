@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A software IOMMU to test: address spaces with a table each, devices, memory, a world that fails. */
+/* A software IOMMU to test: address spaces, devices, memory, and a world that fails. */
 #ifndef SIM_RIG_H
 #define SIM_RIG_H
 

@@ -50,7 +50,9 @@ static void tell_draining(void *ctx)
 }
 
 static const struct dr_sim_seam stop_in_copy = { .copying = stop_once, .draining = tell_draining };
-static const struct dr_sim_seam stop_after_walk = { .walked = stop_once, .draining = tell_draining };
+static const struct dr_sim_seam stop_after_walk = {
+	.walked = stop_once, .draining = tell_draining,
+};
 
 struct access {
 	pthread_t thread;

@@ -67,7 +67,7 @@ static void stale_entries_are_served_until_invalidated(void **state)
 	dr_sim_walk(s.be, IOVA, &walk);
 	assert_int_equal(walk.pte, 0);
 	assert_null(dr_pgtable_va(s.pt, IOVA));
-	/* The table has nothing; the device still reaches the granule it has used, and only that. */
+	/* The table has nothing; the device still reaches the granule it has used, no other. */
 	strcpy(mem, "stale!");
 	dr_sim_counts(s.be, &before);
 	assert_int_equal(dr_sim_dma_read(dev, IOVA, got, 7), 0);
@@ -231,7 +231,8 @@ static void map_refuses_misuse(void **state)
 	assert_int_equal(s.be->ops->map(s.be, IOVA, mem + 1, KB4, RW), -EINVAL);
 	assert_int_equal(s.be->ops->map(s.be, IOVA, mem, KB4 + 1, RW), -EINVAL);
 	assert_int_equal(s.be->ops->map(s.be, IOVA, mem, KB4, 0), -EINVAL);
-	assert_int_equal(s.be->ops->map(s.be, (UINT64_C(1) << 48) - KB4, mem, 2 * KB4, RW), -EINVAL);
+	assert_int_equal(s.be->ops->map(s.be, (UINT64_C(1) << 48) - KB4, mem, 2 * KB4, RW),
+			 -EINVAL);
 	assert_int_equal(s.be->ops->map(s.be, UINT64_MAX - KB4 + 1, mem, 2 * KB4, RW), -EINVAL);
 	assert_int_equal(dr_pgtable_bytes(s.pt), KB4);
 	space_close(&s);

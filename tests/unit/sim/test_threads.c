@@ -54,7 +54,7 @@ static void *own(void *arg)
 {
 	unsigned self = (unsigned)(uintptr_t)arg;
 	dray_iova_t base = BASE + self * SPAN;
-	char *mem = memory(MB2 + KB4, MB2) ;
+	char *mem = memory(MB2 + KB4, MB2);
 	uint64_t rng = self + 11;
 
 	mem += KB4; /* not congruent: 4 KiB leaves, tables that are retired */
