@@ -34,8 +34,8 @@ extern "C" {
  * @flush_timeout_us: longest stale window, microseconds
  * @adopt_fd: with DRAY_DOMAIN_ADOPT, a container or iommufd that someone else made
  * @adopt_ioas: with DRAY_DOMAIN_ADOPT, the address space in it
- * @log: called with a syslog level and one line, from any thread, with no lock of dray's held that
- *       a dray call could need; NULL is silent
+ * @log: called with a syslog level and one line, from any thread; it must not call dray, which may
+ *       hold locks meanwhile. NULL is silent.
  * @log_ctx: passed to @log
  */
 struct dray_domain_opts {

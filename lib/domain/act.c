@@ -107,7 +107,9 @@ void dr_act_unmap_owner(struct dray_domain *dom, unsigned owner)
 	while (from <= dom->last && dr_pgtable_next(dom->pt, from, dom->last, &m)) {
 		/* The table cannot hold 2^64, so this does not wrap. */
 		from = m.iova + m.len;
-		if (dr_pte_owner(m.bits) != owner)
+		/* What was refused before is quarantined: its receipt has ended, nobody owns it. */
+		if (dr_pte_owner(m.bits) != owner ||
+		    !dr_iova_is_live(dom->space, m.iova, m.len, NULL))
 			continue;
 		dr_act_release(dom, m.iova, m.len, dr_act_unmap(dom, m.iova, m.len) != 0);
 		dr_count(&dom->counters, DR_LEAKS, 1);

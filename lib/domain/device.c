@@ -98,7 +98,10 @@ static int join(struct dray_device *dev, struct dray_domain *dom, struct dr_atta
 		return dr_fail(ENOMEM, "no memory for an attachment");
 	pthread_mutex_lock(&dr_life_lock);
 	att = find_locked(dev, dom);
-	if (!att) {
+	/* Looked at again: under the lock a domain that is open stays, once it has one device more. */
+	if (atomic_load_explicit(&dom->state, memory_order_relaxed) != DR_OPEN)
+		err = dr_fail(EINVAL, "domain %p is closed; open another", (void *)dom);
+	if (!err && !att) {
 		err = take_owner_locked(dom, &fresh->owner);
 		if (!err) {
 			fresh->dom = dom;
@@ -180,7 +183,7 @@ static int fit(struct dray_domain *dom)
 	return err;
 }
 
-/* After a detach: what became usable again. Keeping a hole too many harms nobody. */
+/* After a failed attach: what became usable again. Keeping a hole too many harms nobody. */
 static void refit(struct dray_domain *dom)
 {
 	if (dr_iova_set_usable(dom->space, dom->be->limits.usable, dom->be->limits.n_usable))
@@ -300,7 +303,7 @@ void dray_device_close(struct dray_device *dev)
 
 	pthread_mutex_lock(&dom->attach_lock);
 	dom->ops->detach(dom->be, dev->bd, false);
-	refit(dom);
+	/* The space keeps the device's holes until the next attach: to take them back takes memory. */
 	pthread_mutex_unlock(&dom->attach_lock);
 
 	/*
@@ -376,6 +379,9 @@ int dray_device_set_domain(struct dray_device *dev, struct dray_domain *dom)
 
 	if (!dev)
 		return dr_fail(EINVAL, "device is NULL; open one first");
+	if (dr_device_is_forked(dev))
+		return dr_fail(EPERM, "this process was forked after the device was opened; open "
+			       "a domain of its own");
 	err = dr_domain_check(dom);
 	if (err)
 		return err;

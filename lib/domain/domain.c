@@ -126,16 +126,16 @@ static int choose_window(const struct dray_domain_opts *o, const struct dr_backe
 		*ret_last = high;
 		return 0;
 	}
+	if (first & mask)
+		first = (first | mask) + 1; /* wraps to 0 in the last granule: caught below */
+	if ((last & mask) != mask)
+		last = (last & ~mask) - 1; /* wraps when nothing is left: caught below */
+	if (first > last || first < o->first || last > o->last)
+		return dr_fail(EINVAL, "window 0x%" PRIx64 "..0x%" PRIx64 " holds no whole granule "
+			       "of %zu bytes; widen it", o->first, o->last, lim->granule);
 	if (last > high)
 		return dr_fail(ERANGE, "window ends at 0x%" PRIx64 ", the aperture at 0x%" PRIx64
 			       "; lower last", last, high);
-	if (first & mask)
-		first = (first | mask) + 1; /* cannot wrap: first <= last <= high */
-	if ((last & mask) != mask)
-		last = (last & ~mask) - 1; /* wraps when nothing is left: caught below */
-	if (first > last || last == DRAY_IOVA_NONE)
-		return dr_fail(EINVAL, "window 0x%" PRIx64 "..0x%" PRIx64 " holds no whole granule "
-			       "of %zu bytes; widen it", o->first, o->last, lim->granule);
 	*ret_first = first;
 	*ret_last = last;
 	return 0;

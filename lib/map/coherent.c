@@ -69,6 +69,8 @@ int dray_coherent_alloc(struct dray_device *dev, size_t len, uint32_t flags, voi
 			       "the address space", len);
 	a.len = whole_granules(dom, len);
 	a.align = align_for(a.len);
+	if (a.align < dev->min_align)
+		a.align = dev->min_align;
 	a.va = take_pages(a.len, a.align);
 	if (!a.va)
 		return dr_fail(ENOMEM, "no memory for %zu coherent bytes", a.len);

@@ -83,6 +83,9 @@ static bool is_tiled_locked(const struct dray_domain *dom, dray_iova_t iova, siz
 	while (at <= last && dr_pgtable_next(dom->pt, at, last, &m)) {
 		if (m.iova != at || m.len - 1 > last - at || dr_pte_owner(m.bits) != DR_OWNER_DOMAIN)
 			return false;
+		/* Refused before and quarantined: still in the table, but nobody's mapping. */
+		if (!dr_iova_is_live(dom->space, m.iova, m.len, NULL))
+			return false;
 		at += m.len;
 	}
 	return at == last + 1;

@@ -53,6 +53,10 @@ int dr_map_check(const void *va, size_t len, enum dray_dir dir, uint32_t flags)
 		return dr_fail(EINVAL, "direction %u is unknown; use enum dray_dir", (unsigned)dir);
 	if (flags & ~(DRAY_MAP_NO_SYNC | DRAY_MAP_NO_BOUNCE))
 		return dr_fail(EINVAL, "map flags 0x%x are unknown; use DRAY_MAP_*", flags);
+	/* What no table entry can hold, no process can have. */
+	if (((uintptr_t)va + len - 1) & ~(DR_PTE_ADDR | 0xfff))
+		return dr_fail(EFAULT, "buffer %p+0x%zx is not memory of any process; map what is "
+			       "there", va, len);
 	return 0;
 }
 
@@ -108,8 +112,10 @@ static int place(const struct dray_domain *dom, const struct dray_device *dev,
 {
 	uint64_t granule = dom->granule_mask + 1;
 	uint64_t mask = atomic_load_explicit(&dev->dma_mask, memory_order_relaxed);
+	/* A buffer aligned beyond a granule because the device wants it keeps that. */
+	uint64_t least = dev->min_align > granule ? dev->min_align : granule;
 	struct dr_iova_request req = {
-		.len = s->len, .align = align ? align : granule, .last = mask,
+		.len = s->len, .align = align > least ? align : least, .last = mask,
 	};
 	int err;
 
@@ -122,14 +128,14 @@ static int place(const struct dray_domain *dom, const struct dray_device *dev,
 		return dr_fail(EMSGSIZE, "the buffer's granules are more than the device's segment "
 			       "boundary of 0x%" PRIx64 " bytes holds; map pieces",
 			       dev->boundary_mask + 1);
-	if (!align && s->len >= LARGE_PAGE && granule < LARGE_PAGE) {
+	if (!align && s->len >= LARGE_PAGE && least < LARGE_PAGE) {
 		req.align = LARGE_PAGE;
 		req.phase = (uintptr_t)s->va & (LARGE_PAGE - 1);
 		err = dr_iova_take(dom->space, &req, ret_iova);
 		/* -EINVAL: at this offset it would cross the boundary wherever it went. */
 		if (err != -ENOSPC && err != -EINVAL)
 			return err;
-		req.align = granule;
+		req.align = least;
 		req.phase = 0;
 	}
 	err = dr_iova_take(dom->space, &req, ret_iova);
@@ -151,6 +157,9 @@ static int place_fixed(const struct dray_domain *dom, const struct dray_device *
 		return dr_fail(ERANGE, "0x%" PRIx64 "+0x%zx is outside the device's mask 0x%" PRIx64
 			       " or the domain's window 0x%" PRIx64 "..0x%" PRIx64, iova, len, mask,
 			       dom->first, dom->last);
+	if (dev->min_align && (iova & (dev->min_align - 1)))
+		return dr_fail(EINVAL, "IOVA 0x%" PRIx64 " is not aligned to the device's %zu bytes; "
+			       "choose one that is", iova, dev->min_align);
 	if (crosses(dev, iova, len))
 		return dr_fail(EMSGSIZE, "0x%" PRIx64 "+0x%zx crosses the device's segment boundary "
 			       "of 0x%" PRIx64 " bytes", iova, len, dev->boundary_mask + 1);
@@ -262,7 +271,8 @@ int dray_map_fixed(struct dray_device *dev, dray_iova_t iova, void *va, size_t l
 
 	if (!err && !ret_map)
 		err = dr_fail(EINVAL, "ret_map is NULL; the receipt is needed to unmap");
-	if (!err && iova + len - 1 < iova)
+	/* DRAY_IOVA_NONE is no address, and means "anywhere" from here on. */
+	if (!err && (iova + len - 1 < iova || iova == DRAY_IOVA_NONE))
 		err = dr_fail(ERANGE, "0x%" PRIx64 "+0x%zx passes the last address", iova, len);
 	return err ? err : dr_map_one(dev, &a, ret_map);
 }
@@ -303,8 +313,10 @@ bool dr_unmap_one(struct dray_mapping *m)
 	struct dray_domain *dom = dr_receipt_domain(m);
 	bool live = true, ok = true;
 
-	if (!dom)
+	if (!dom) {
+		*m = (struct dray_mapping){ 0 };
 		return false;
+	}
 	if (!dr_domain_is_forked(dom)) {
 		if (dom->type != DRAY_DOMAIN_IDENTITY)
 			ok = unmap_paging(dom, m, &live);
