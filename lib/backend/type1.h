@@ -95,7 +95,7 @@ bool dr_type1_group_foreigner(unsigned group_id, char *ret_text, size_t size);
 
 /* --- type1_device.c: one device --- */
 
-/* Fill @d's name and group from sysfs. 0, -EINVAL, -ENODEV. */
+/* Fill @d's name and group from sysfs. 0, -ENODEV. */
 int dr_type1_device_find(const char *name, struct dr_type1_device *d);
 int dr_type1_device_start(struct dr_type1_device *d, int group_fd);
 /* Bus mastering off, then the descriptor closed. An errno when the device did not obey, else 0. */

@@ -87,7 +87,7 @@ int dr_type1_device_find(const char *name, struct dr_type1_device *d)
 	struct stat st;
 
 	if (!spell_name(name, d->name))
-		return dr_fail(EINVAL, "device name \"%.40s\" is not a PCI address such as "
+		return dr_fail(ENODEV, "device name \"%.40s\" is not a PCI address such as "
 			       "0000:01:00.0; see lspci -D", name);
 	snprintf(path, sizeof(path), "%s/bus/pci/devices/%s", dr_hooks->sysfs, d->name);
 	if (stat(path, &st))

@@ -203,6 +203,7 @@ int dray_domain_open(const struct dray_domain_opts *opts, struct dray_domain **r
 	err = check_opts(&o);
 	if (err)
 		return err;
+	dr_reap(); /* see 4 */
 	dom = dr_slab_take(&domains);
 	if (!dom)
 		return dr_fail(ENOMEM, "no memory for a domain");
