@@ -39,6 +39,7 @@ def main():
     at = sys.argv.index("--")
     include, library, *sources = sys.argv[1:at]
     cc = sys.argv[at + 1:]
+    library = os.path.abspath(library)
     failed = 0
     for path in [p for p in sources if p == sources[0] or os.path.exists(p)]:
         good, words = builds(cc, include, library, path)

@@ -8,7 +8,7 @@
 
 /* A pointer of exactly this type, which the linker has to fill in. */
 #define CALL(result, name, ...) result (*const call_##name)(__VA_ARGS__) = name
-#define WIDTH(type, field, bytes) \
+#define WIDTH(type, field, bytes)                                                                  \
 	_Static_assert(sizeof(((struct type *)0)->field) == (bytes), #type "." #field)
 #define VALUE(name, value) _Static_assert((name) == (value), #name)
 
@@ -25,7 +25,7 @@ CALL(int, dray_domain_info, const struct dray_domain *, struct dray_domain_info 
 
 /* devices */
 CALL(int, dray_device_open, struct dray_domain *, const char *, const struct dray_device_opts *,
-     struct dray_device **);
+	     struct dray_device **);
 CALL(void, dray_device_close, struct dray_device *);
 CALL(int, dray_device_set_domain, struct dray_device *, struct dray_domain *);
 CALL(struct dray_domain *, dray_device_get_domain, const struct dray_device *);
@@ -34,15 +34,15 @@ CALL(int, dray_device_fd, const struct dray_device *);
 
 /* mappings */
 CALL(int, dray_map, struct dray_device *, void *, size_t, enum dray_dir, uint32_t,
-     struct dray_mapping *);
+	     struct dray_mapping *);
 CALL(void, dray_unmap, struct dray_device *, struct dray_mapping *);
-CALL(int, dray_map_fixed, struct dray_device *, dray_iova_t, void *, size_t, enum dray_dir, uint32_t,
-     struct dray_mapping *);
+CALL(int, dray_map_fixed, struct dray_device *, dray_iova_t, void *, size_t, enum dray_dir,
+	     uint32_t, struct dray_mapping *);
 CALL(int, dray_sync_for_device, struct dray_device *, const struct dray_mapping *, size_t, size_t);
 CALL(int, dray_sync_for_cpu, struct dray_device *, const struct dray_mapping *, size_t, size_t);
 CALL(void *, dray_iova_to_va, const struct dray_domain *, dray_iova_t);
 CALL(int, dray_coherent_alloc, struct dray_device *, size_t, uint32_t, void **,
-     struct dray_mapping *);
+	     struct dray_mapping *);
 CALL(void, dray_coherent_free, struct dray_device *, void *, struct dray_mapping *);
 
 /* IOVA spaces */

@@ -27,9 +27,10 @@ static uint64_t fake_now(void)
 /* What a test's operations cost and did. Where several threads run, only the atomics are used. */
 struct subject {
 	uint64_t cost_ns;
+	uint64_t first_ns;            /* the first takes this instead, unless 0 */
 	uint64_t slow_every, slow_ns; /* every so-manieth operation takes this instead */
 	_Atomic uint64_t ops;
-	_Atomic unsigned inside;      /* stretches that are under way */
+	_Atomic unsigned inside; /* stretches that are under way */
 	_Atomic unsigned threads_seen;
 	unsigned entered, left, fail_after;
 	int name;
@@ -48,10 +49,12 @@ static int run(void *ctx, unsigned thread, uint64_t n)
 		uint64_t op = atomic_fetch_add(&s->ops, 1) + 1;
 		uint64_t ns = s->slow_every && op % s->slow_every == 0 ? s->slow_ns : s->cost_ns;
 
+		if (op == 1 && s->first_ns)
+			ns = s->first_ns;
 		atomic_fetch_add(&clock_now, ns);
 		if (s->fail_after && op >= s->fail_after)
-			return dray_domain_open(&(struct dray_domain_opts){ 0 },
-						&(struct dray_domain *){ NULL });
+			return dray_domain_open(&(struct dray_domain_opts){0},
+						&(struct dray_domain *){NULL});
 	}
 	return 0;
 }
@@ -87,16 +90,20 @@ static void count(void *ctx, uint64_t ret_totals[BENCH_COUNTS])
 
 static struct bench_case case_of(struct subject *s, unsigned threads)
 {
-	return (struct bench_case){ .ctx = s, .threads = threads, .run = run, .enter = enter,
-				    .leave = leave, .count = count };
+	return (struct bench_case){.ctx = s,
+				   .threads = threads,
+				   .run = run,
+				   .enter = enter,
+				   .leave = leave,
+				   .count = count};
 }
 
-static const struct bench_plan plan = { .seconds = 0.01, .rounds = 5, .now_ns = fake_now };
+static const struct bench_plan plan = {.seconds = 0.01, .rounds = 5, .now_ns = fake_now};
 
 static void figures(void **state)
 {
-	struct subject fast = { .cost_ns = 20 }, slow = { .cost_ns = 2000 };
-	struct bench_case cases[] = { case_of(&fast, 1), case_of(&slow, 1) };
+	struct subject fast = {.cost_ns = 20}, slow = {.cost_ns = 2000};
+	struct bench_case cases[] = {case_of(&fast, 1), case_of(&slow, 1)};
 	struct bench_result r[2];
 	char error[128];
 
@@ -122,7 +129,7 @@ static void figures(void **state)
 static void tail(void **state)
 {
 	/* One in 500 is slow: seen alone it is p99.9 and not p99; in a batch it is diluted. */
-	struct subject s = { .cost_ns = 1500, .slow_every = 500, .slow_ns = 65500 };
+	struct subject s = {.cost_ns = 1500, .slow_every = 500, .slow_ns = 65500};
 	struct bench_case c = case_of(&s, 1);
 	struct bench_plan longer = plan;
 	struct bench_result r;
@@ -137,11 +144,25 @@ static void tail(void **state)
 	assert_float_equal(r.batch.p99, 1500 + 64000.0 / BENCH_BATCH, 1e-9);
 }
 
+static void slow_start(void **state)
+{
+	/* A first operation that takes a whole round must not make the rounds short. */
+	struct subject s = {.cost_ns = 100, .first_ns = 2000000};
+	struct bench_case c = case_of(&s, 1);
+	struct bench_result r;
+	char error[128];
+
+	(void)state;
+	assert_int_equal(bench_measure(&plan, &c, 1, &r, error, sizeof(error)), 0);
+	assert_int_equal(r.ops, 100000);
+	assert_float_equal(r.ops_per_s.median, 1e7, 1);
+}
+
 static void interleaved(void **state)
 {
-	struct subject s[3] = { { .cost_ns = 100, .name = 0 }, { .cost_ns = 100, .name = 1 },
-				{ .cost_ns = 100, .name = 2 } };
-	struct bench_case cases[] = { case_of(&s[0], 1), case_of(&s[1], 1), case_of(&s[2], 1) };
+	struct subject s[3] = {
+		{.cost_ns = 100, .name = 0}, {.cost_ns = 100, .name = 1}, {.cost_ns = 100, .name = 2}};
+	struct bench_case cases[] = {case_of(&s[0], 1), case_of(&s[1], 1), case_of(&s[2], 1)};
 	struct bench_result r[3];
 	unsigned at = 0, rounds;
 	char error[128];
@@ -161,8 +182,8 @@ static void interleaved(void **state)
 
 static void threads(void **state)
 {
-	struct subject one = { .cost_ns = 100 }, three = { .cost_ns = 100 };
-	struct bench_case cases[] = { case_of(&one, 1), case_of(&three, 3) };
+	struct subject one = {.cost_ns = 100}, three = {.cost_ns = 100};
+	struct bench_case cases[] = {case_of(&one, 1), case_of(&three, 3)};
 	struct bench_result r[2];
 	char error[128];
 
@@ -177,8 +198,8 @@ static void threads(void **state)
 
 static void failure_is_told(void **state)
 {
-	struct subject good = { .cost_ns = 100 }, bad = { .cost_ns = 100, .fail_after = 1000 };
-	struct bench_case cases[] = { case_of(&good, 1), case_of(&bad, 2) };
+	struct subject good = {.cost_ns = 100}, bad = {.cost_ns = 100, .fail_after = 1000};
+	struct bench_case cases[] = {case_of(&good, 1), case_of(&bad, 2)};
 	struct bench_result r[2];
 	char error[128] = "";
 
@@ -192,11 +213,9 @@ static void failure_is_told(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(figures),
-		cmocka_unit_test(tail),
-		cmocka_unit_test(interleaved),
-		cmocka_unit_test(threads),
-		cmocka_unit_test(failure_is_told),
+	    cmocka_unit_test(figures),    cmocka_unit_test(tail),
+	    cmocka_unit_test(slow_start), cmocka_unit_test(interleaved),
+	    cmocka_unit_test(threads),    cmocka_unit_test(failure_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,11 +14,11 @@
 
 static void median_and_spread(void **state)
 {
-	double five[] = { 50, 10, 40, 20, 30 };
-	double four[] = { 4, 1, 3, 2 };
-	double outlier[] = { 100, 100, 100, 100, 100, 100, 100, 100, 1e9 };
-	double one[] = { 7 };
-	double zero[] = { 0, 0, 0 };
+	double five[] = {50, 10, 40, 20, 30};
+	double four[] = {4, 1, 3, 2};
+	double outlier[] = {100, 100, 100, 100, 100, 100, 100, 100, 1e9};
+	double one[] = {7};
+	double zero[] = {0, 0, 0};
 	struct bench_value v;
 
 	(void)state;
@@ -40,7 +40,7 @@ static void median_and_spread(void **state)
 
 static void percentiles(void **state)
 {
-	uint64_t thousand[1000], one[] = { 640 }, two[] = { 20, 10 };
+	uint64_t thousand[1000], one[] = {640}, two[] = {20, 10};
 	struct bench_percentiles p;
 
 	(void)state;
@@ -65,13 +65,29 @@ static void sizes(void **state)
 		const char *text;
 		uint64_t bytes; /* 0: refused */
 	} cases[] = {
-		{ "4096", 4096 }, { "4k", 4096 }, { "4K", 4096 }, { "2m", 2097152 }, { "1G", 1u << 30 },
-		{ "1t", UINT64_C(1) << 40 }, { "1", 1 },
-		{ "0", 0 }, { "0k", 0 }, { "", 0 }, { "k", 0 }, { "-1", 0 }, { "+1", 0 }, { " 1", 0 },
-		{ "4kb", 0 }, { "4x", 0 }, { "4 k", 0 }, { "0x10", 0 }, { "1.5k", 0 },
-		{ "18446744073709551615", UINT64_MAX }, { "18446744073709551616", 0 },
-		{ "18014398509481983k", UINT64_C(18014398509481983) << 10 },
-		{ "18014398509481984k", 0 },
+		{"4096", 4096},
+		{"4k", 4096},
+		{"4K", 4096},
+		{"2m", 2097152},
+		{"1G", 1u << 30},
+		{"1t", UINT64_C(1) << 40},
+		{"1", 1},
+		{"0", 0},
+		{"0k", 0},
+		{"", 0},
+		{"k", 0},
+		{"-1", 0},
+		{"+1", 0},
+		{" 1", 0},
+		{"4kb", 0},
+		{"4x", 0},
+		{"4 k", 0},
+		{"0x10", 0},
+		{"1.5k", 0},
+		{"18446744073709551615", UINT64_MAX},
+		{"18446744073709551616", 0},
+		{"18014398509481983k", UINT64_C(18014398509481983) << 10},
+		{"18014398509481984k", 0},
 	};
 
 	(void)state;
@@ -151,12 +167,12 @@ static void formats(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(median_and_spread),
-		cmocka_unit_test(percentiles),
-		cmocka_unit_test(sizes),
-		cmocka_unit_test(counts_and_seconds),
-		cmocka_unit_test(lists),
-		cmocka_unit_test(formats),
+	    cmocka_unit_test(median_and_spread),
+	    cmocka_unit_test(percentiles),
+	    cmocka_unit_test(sizes),
+	    cmocka_unit_test(counts_and_seconds),
+	    cmocka_unit_test(lists),
+	    cmocka_unit_test(formats),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -143,9 +143,11 @@ static int good_machine(void **state)
 
 	put("6.12.3-amd64\n", "proc/sys/kernel/osrelease");
 	put("BOOT_IMAGE=/vmlinuz quiet\n", "proc/cmdline");
-	put("processor\t: 0\nvendor_id\t: GenuineIntel\nflags\t\t: fpu vmx sse2\n\n", "proc/cpuinfo");
+	put("processor\t: 0\nvendor_id\t: GenuineIntel\nflags\t\t: fpu vmx sse2\n\n",
+	    "proc/cpuinfo");
 	put("MemTotal: 1 kB\nHugePages_Total:       8\nHugePages_Free:        5\n"
-	    "Hugepagesize:       2048 kB\n", "proc/meminfo");
+	    "Hugepagesize:       2048 kB\n",
+	    "proc/meminfo");
 	put("Name:\tdray\nCapEff:\t0000000000000000\n", "proc/self/status");
 	put("Limit                     Soft Limit           Hard Limit           Units     \n"
 	    "Max locked memory         unlimited            unlimited            bytes     \n",
@@ -182,7 +184,7 @@ static int remove_machine(void **state)
 
 static struct doctor_report examine(void)
 {
-	struct doctor_report r = { 0 };
+	struct doctor_report r = {0};
 
 	doctor_host(&world, &r);
 	doctor_devices(&world, &r);
@@ -330,8 +332,8 @@ static void in_use(void **state)
 	doctor_report_free(&r);
 
 	/* Another controller's disk says nothing about this one. */
-	assert_int_equal(unlink(strcat(strcpy(group_asked, sys),
-				       "/class/block/nvme0n1p2/holders/dm-0")), 0);
+	assert_int_equal(
+	    unlink(strcat(strcpy(group_asked, sys), "/class/block/nvme0n1p2/holders/dm-0")), 0);
 	put("/dev/nvme01n1p2 / ext4 rw 0 0\n", "proc/self/mounts");
 	r = examine();
 	assert_int_equal(device(&r, DISK)->use, DOCTOR_UNBOUND);
@@ -357,8 +359,8 @@ static void group_not_viable(void **state)
 	doctor_report_free(&r);
 
 	/* No driver at all leaves the group viable. */
-	assert_int_equal(unlink(strcat(strcpy(group_asked, sys), "/bus/pci/devices/" PARTNER
-				       "/driver")), 0);
+	assert_int_equal(
+	    unlink(strcat(strcpy(group_asked, sys), "/bus/pci/devices/" PARTNER "/driver")), 0);
 	r = examine();
 	assert_true(r.ready);
 	doctor_report_free(&r);
@@ -398,10 +400,10 @@ static void group_refused(void **state)
 		const char *fix;
 		bool ready;
 	} cases[] = {
-		{ -EBUSY, DOCTOR_TAKEN, NULL, true },
-		{ -EACCES, DOCTOR_REFUSED, "chown", false },
-		{ -EPERM, DOCTOR_REFUSED, "allow_unsafe_interrupts", false },
-		{ -ENODEV, DOCTOR_REFUSED, "modprobe", false },
+		{-EBUSY, DOCTOR_TAKEN, NULL, true},
+		{-EACCES, DOCTOR_REFUSED, "chown", false},
+		{-EPERM, DOCTOR_REFUSED, "allow_unsafe_interrupts", false},
+		{-ENODEV, DOCTOR_REFUSED, "modprobe", false},
 	};
 
 	(void)state;
@@ -455,15 +457,15 @@ int main(void)
 {
 #define ON_GOOD_MACHINE(test) cmocka_unit_test_setup_teardown(test, good_machine, remove_machine)
 	static const struct CMUnitTest tests[] = {
-		ON_GOOD_MACHINE(all_good),
-		ON_GOOD_MACHINE(no_iommu),
-		ON_GOOD_MACHINE(not_bound),
-		ON_GOOD_MACHINE(in_use),
-		ON_GOOD_MACHINE(group_not_viable),
-		ON_GOOD_MACHINE(low_memlock),
-		ON_GOOD_MACHINE(group_refused),
-		ON_GOOD_MACHINE(container_refused),
-		ON_GOOD_MACHINE(old_kernel_and_few_entries),
+	    ON_GOOD_MACHINE(all_good),
+	    ON_GOOD_MACHINE(no_iommu),
+	    ON_GOOD_MACHINE(not_bound),
+	    ON_GOOD_MACHINE(in_use),
+	    ON_GOOD_MACHINE(group_not_viable),
+	    ON_GOOD_MACHINE(low_memlock),
+	    ON_GOOD_MACHINE(group_refused),
+	    ON_GOOD_MACHINE(container_refused),
+	    ON_GOOD_MACHINE(old_kernel_and_few_entries),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

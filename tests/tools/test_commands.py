@@ -161,5 +161,5 @@ class Doctor(Commands):
 
 
 if __name__ == "__main__":
-    DRAY = sys.argv.pop(1)
+    DRAY = os.path.abspath(sys.argv.pop(1))
     unittest.main(verbosity=1)

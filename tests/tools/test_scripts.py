@@ -193,6 +193,12 @@ class Tally(unittest.TestCase):
         self.assertEqual(self.count("OK", stdout="ok   a\nok   b c\n"), (2, []))
         self.assertEqual(self.count("FAIL", stdout="ok   a\nFAIL b\n"), (1, ["b"]))
 
+    def test_counted(self):
+        self.assertEqual(self.count("OK", stdout="ok a (B01)\n7 passed, 0 failed\n"), (7, []))
+        self.assertEqual(self.count("OK", stdout="54 cases, 0 failed\n"), (54, []))
+        text = "FAILED: dray x\nok b\n54 cases, 2 failed\n"
+        self.assertEqual(self.count("FAIL", stdout=text), (52, ["case 2", "dray x"]))
+
     def test_silent(self):
         self.assertEqual(self.count("OK"), (1, []))
         self.assertEqual(self.count("FAIL"), (0, ["fail"]))

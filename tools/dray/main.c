@@ -8,7 +8,7 @@
 #include "cmd.h"
 
 static const struct cmd commands[] = {
-	{"bench", "measure: map", cmd_bench},
+	{"bench", "measure: iova, map", cmd_bench},
 	{"doctor", "can this machine do VFIO, and what mends it", cmd_doctor},
 	{"nvme", "the userspace NVMe driver: identify, copy, verify, perf", cmd_nvme},
 };

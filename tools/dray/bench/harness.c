@@ -62,8 +62,8 @@ struct samples {
 struct stretch {
 	const struct bench_case *c;
 	enum pass pass;
-	uint64_t ops;      /* FIRST: of each thread */
-	uint64_t length;   /* the others: nanoseconds, or until there is no room for samples */
+	uint64_t ops;    /* FIRST: of each thread */
+	uint64_t length; /* the others: nanoseconds, or until there is no room for samples */
 	struct samples *samples; /* of each thread */
 };
 
@@ -79,22 +79,22 @@ struct worker {
 
 struct pool {
 	uint64_t (*now_ns)(void);
-	unsigned size;            /* workers, the caller included */
+	unsigned size; /* workers, the caller included */
 	struct worker *workers;
 	pthread_mutex_t lock;
 	pthread_cond_t published, finished;
-	struct stretch stretch;   /* guarded by lock, see there */
-	uint64_t generation;      /* guarded by lock: stretches published */
-	unsigned running;         /* guarded by lock: workers that have not finished */
-	bool stop;                /* guarded by lock */
+	struct stretch stretch; /* guarded by lock, see there */
+	uint64_t generation;    /* guarded by lock: stretches published */
+	unsigned running;       /* guarded by lock: workers that have not finished */
+	bool stop;              /* guarded by lock */
 };
 
 /* A case while it is measured. */
 struct state {
-	uint64_t ops;              /* of each thread in a round */
-	double *rates;             /* operations a second, by round */
+	uint64_t ops;  /* of each thread in a round */
+	double *rates; /* operations a second, by round */
 	uint64_t counts[BENCH_COUNTS];
-	struct samples *samples;   /* by thread, room(c) each */
+	struct samples *samples; /* by thread, room(c) each */
 };
 
 static size_t room(const struct bench_case *c)
@@ -188,7 +188,7 @@ static int pool_start(struct pool *pool, unsigned size, uint64_t (*now_ns)(void)
 {
 	int err;
 
-	*pool = (struct pool){ .now_ns = now_ns };
+	*pool = (struct pool){.now_ns = now_ns};
 	pool->workers = calloc(size, sizeof(*pool->workers));
 	if (!pool->workers)
 		return -ENOMEM;
@@ -254,17 +254,35 @@ static int run_stretch(struct pool *pool, const struct stretch *s, uint64_t *ret
 	return err;
 }
 
+/*
+ * The shortest of some stretches of @s. The first operations fill caches and fault pages in, and
+ * any may lose its processor: one stretch alone would make the rounds many times too short.
+ */
+static int shortest(struct pool *pool, const struct stretch *s, uint64_t *ret_ns)
+{
+	uint64_t ns, least = UINT64_MAX;
+	int err = 0;
+
+	for (unsigned i = 0; !err && i < 3; i++) {
+		err = run_stretch(pool, s, &ns);
+		if (!err && ns < least)
+			least = ns;
+	}
+	*ret_ns = least;
+	return err;
+}
+
 /* How many operations of each thread fill a round. */
 static int calibrate(struct pool *pool, const struct bench_case *c, uint64_t round_ns,
 		     uint64_t *ret_ops)
 {
-	struct stretch s = { .c = c, .pass = FIRST, .ops = 1 };
+	struct stretch s = {.c = c, .pass = FIRST, .ops = 1};
 	uint64_t ns;
 	int err;
 
 	/* Up to an eighth of a round by doubling; the rest is proportion. */
 	for (;;) {
-		err = run_stretch(pool, &s, &ns);
+		err = shortest(pool, &s, &ns);
 		if (err)
 			return err;
 		if (ns >= round_ns / 8 || s.ops > UINT64_MAX / 16)
@@ -280,8 +298,8 @@ static int calibrate(struct pool *pool, const struct bench_case *c, uint64_t rou
 static int first_pass(struct pool *pool, const struct bench_case *c, struct state *st,
 		      unsigned round)
 {
-	struct stretch s = { .c = c, .pass = FIRST, .ops = st->ops };
-	uint64_t before[BENCH_COUNTS] = { 0 }, after[BENCH_COUNTS] = { 0 };
+	struct stretch s = {.c = c, .pass = FIRST, .ops = st->ops};
+	uint64_t before[BENCH_COUNTS] = {0}, after[BENCH_COUNTS] = {0};
 	uint64_t ns;
 	int err;
 
@@ -320,8 +338,8 @@ static int judge(const struct bench_case *c, struct state *st, double divisor,
 }
 
 static int sample_pass(struct pool *pool, const struct bench_case *cases, unsigned n,
-		       struct state *states, enum pass pass, uint64_t length,
-		       unsigned rounds, const struct bench_result *results)
+		       struct state *states, enum pass pass, uint64_t length, unsigned rounds,
+		       const struct bench_result *results)
 {
 	uint64_t ns;
 	int err = 0;
@@ -329,8 +347,10 @@ static int sample_pass(struct pool *pool, const struct bench_case *cases, unsign
 	for (unsigned round = 0; !err && round < rounds; round++) {
 		for (unsigned i = 0; !err && i < n; i++) {
 			unsigned which = (round + i) % n;
-			struct stretch s = { .c = &cases[which], .pass = pass, .length = length,
-					     .samples = states[which].samples };
+			struct stretch s = {.c = &cases[which],
+					    .pass = pass,
+					    .length = length,
+					    .samples = states[which].samples};
 
 			if (pass == BATCHES || results[which].has_single)
 				err = run_stretch(pool, &s, &ns);
@@ -339,9 +359,8 @@ static int sample_pass(struct pool *pool, const struct bench_case *cases, unsign
 	return err;
 }
 
-static int measure(struct pool *pool, const struct bench_plan *plan,
-		   const struct bench_case *cases, unsigned n, struct state *states,
-		   struct bench_result *ret)
+static int measure(struct pool *pool, const struct bench_plan *plan, const struct bench_case *cases,
+		   unsigned n, struct state *states, struct bench_result *ret)
 {
 	uint64_t round_ns = (uint64_t)(plan->seconds * 1e9 / plan->rounds);
 	int err = 0;
@@ -360,7 +379,7 @@ static int measure(struct pool *pool, const struct bench_plan *plan,
 	for (unsigned i = 0; !err && i < n; i++) {
 		struct state *st = &states[i];
 
-		ret[i] = (struct bench_result){ 0 };
+		ret[i] = (struct bench_result){0};
 		ret[i].ops = st->ops * cases[i].threads * plan->rounds;
 		ret[i].ops_per_s = bench_value_of(st->rates, plan->rounds);
 		for (unsigned k = 0; k < BENCH_COUNTS; k++)
@@ -436,8 +455,8 @@ int bench_measure(const struct bench_plan *plan, const struct bench_case *cases,
 		return -ENOMEM;
 	err = pool_start(&pool, threads, p.now_ns);
 	if (err) {
-		snprintf(ret_error, error_size, "cannot start %u threads: %s; ask for fewer", threads,
-			 strerror(-err));
+		snprintf(ret_error, error_size, "cannot start %u threads: %s; ask for fewer",
+			 threads, strerror(-err));
 		goto out_states;
 	}
 	err = measure(&pool, &p, cases, n, states, ret_results);

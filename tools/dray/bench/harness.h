@@ -40,12 +40,12 @@ struct bench_plan {
 };
 
 struct bench_result {
-	uint64_t ops;                     /* operations of the first pass, all threads */
-	struct bench_value ops_per_s;     /* all threads together */
-	double per_1000[BENCH_COUNTS];    /* how far each total moved for 1,000 operations */
-	struct bench_percentiles batch;   /* ns an operation, in batches of BENCH_BATCH */
-	bool has_single;                  /* an operation takes over 1 µs by @batch.p50 */
-	struct bench_percentiles single;  /* ns of each operation */
+	uint64_t ops;                    /* operations of the first pass, all threads */
+	struct bench_value ops_per_s;    /* all threads together */
+	double per_1000[BENCH_COUNTS];   /* how far each total moved for 1,000 operations */
+	struct bench_percentiles batch;  /* ns an operation, in batches of BENCH_BATCH */
+	bool has_single;                 /* an operation takes over 1 µs by @batch.p50 */
+	struct bench_percentiles single; /* ns of each operation */
 };
 
 /*

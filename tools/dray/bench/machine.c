@@ -57,13 +57,13 @@ static void read_cpu(struct bench_machine *m)
 
 void bench_machine_read(struct bench_machine *ret_machine)
 {
-	struct bench_machine m = { .compiler = COMPILER, .dray = dray_version() };
+	struct bench_machine m = {.compiler = COMPILER, .dray = dray_version()};
 	struct utsname u;
 	cpu_set_t cpus;
 
 	read_cpu(&m);
-	m.cores = sched_getaffinity(0, sizeof(cpus), &cpus) ? sysconf(_SC_NPROCESSORS_ONLN) :
-		CPU_COUNT(&cpus);
+	m.cores = sched_getaffinity(0, sizeof(cpus), &cpus) ? sysconf(_SC_NPROCESSORS_ONLN)
+							    : CPU_COUNT(&cpus);
 	uname(&u);
 	snprintf(m.kernel, sizeof(m.kernel), "%s", u.release);
 	snprintf(m.arch, sizeof(m.arch), "%s", u.machine);

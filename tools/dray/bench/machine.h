@@ -8,13 +8,13 @@
 struct json_object;
 
 struct bench_machine {
-	char cpu[128];      /* model, as the kernel names it */
-	long cores;         /* this process may use */
-	bool virtual;       /* a hypervisor is under it */
-	char kernel[128];   /* release */
+	char cpu[128];    /* model, as the kernel names it */
+	long cores;       /* this process may use */
+	bool virtual;     /* a hypervisor is under it */
+	char kernel[128]; /* release */
 	char arch[65];
 	const char *compiler;
-	const char *dray;   /* version */
+	const char *dray; /* version */
 };
 
 void bench_machine_read(struct bench_machine *ret_machine);

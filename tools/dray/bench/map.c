@@ -38,17 +38,18 @@ struct options {
 enum { OPT_INVALIDATE = 256, OPT_PIN, OPT_CHECK };
 
 static const struct argp_option option_list[] = {
-	{ "backend", 'b', "NAME", 0, "sim or type1 (default: type1 if there is a --device, else sim)", 0 },
-	{ "device", 'd', "DEVICE", 0, "PCI address, such as 0000:01:00.0", 0 },
-	{ "mode", 'm', "LIST", 0, "strict (default)", 0 },
-	{ "size", 's', "LIST", 0, "bytes of a buffer, with k, m or g (default 4k)", 0 },
-	{ "threads", 't', "LIST", 0, "how many threads map at once (default 1)", 0 },
-	{ "seconds", 'S', "S", 0, "how long to measure each combination (default 1)", 0 },
-	{ "invalidate-ns", OPT_INVALIDATE, "NS", 0, "sim: cost of an invalidation (default 1060)", 0 },
-	{ "pin-ns", OPT_PIN, "NS", 0, "sim: cost of a pinned page (default 70)", 0 },
-	{ "check", OPT_CHECK, NULL, 0, "sim: ask the kernel whether memory can be pinned", 0 },
-	{ "json", 'j', NULL, 0, "print JSON", 0 },
-	{ 0 },
+	{"backend", 'b', "NAME", 0, "sim or type1 (default: type1 if there is a --device, else sim)",
+	 0},
+	{"device", 'd', "DEVICE", 0, "PCI address, such as 0000:01:00.0", 0},
+	{"mode", 'm', "LIST", 0, "strict (default)", 0},
+	{"size", 's', "LIST", 0, "bytes of a buffer, with k, m or g (default 4k)", 0},
+	{"threads", 't', "LIST", 0, "how many threads map at once (default 1)", 0},
+	{"seconds", 'S', "S", 0, "how long to measure each combination (default 1)", 0},
+	{"invalidate-ns", OPT_INVALIDATE, "NS", 0, "sim: cost of an invalidation (default 1060)", 0},
+	{"pin-ns", OPT_PIN, "NS", 0, "sim: cost of a pinned page (default 70)", 0},
+	{"check", OPT_CHECK, NULL, 0, "sim: ask the kernel whether memory can be pinned", 0},
+	{"json", 'j', NULL, 0, "print JSON", 0},
+	{0},
 };
 
 /* Bad arguments end the program here, with one line. */
@@ -213,7 +214,8 @@ static void check_options(struct options *o)
 	/* Pinned memory cannot be swapped: half of it leaves the machine usable. */
 	if (greatest(o->sizes, o->n_sizes) > memory / 2 / threads)
 		refuse("%llu threads with buffers of %llu bytes take more than half of this "
-		       "machine's memory; ask for a smaller --size", (unsigned long long)threads,
+		       "machine's memory; ask for a smaller --size",
+		       (unsigned long long)threads,
 		       (unsigned long long)greatest(o->sizes, o->n_sizes));
 }
 
@@ -222,7 +224,8 @@ static void cost_text(const struct options *o, char *text, size_t size)
 	if (o->backend->has_cost_model)
 		snprintf(text, size, "modelled: %u ns an invalidation, %u ns a pinned page, %s",
 			 o->cost.invalidate_ns, o->cost.pin_ns,
-			 o->cost.check ? "memory checked" : "memory not checked (DRAY_SIM_NOCHECK)");
+			 o->cost.check ? "memory checked"
+				       : "memory not checked (DRAY_SIM_NOCHECK)");
 	else
 		snprintf(text, size, "real: whatever this machine takes");
 }
@@ -255,7 +258,7 @@ static int print_json(const struct options *o, const struct map_setting *setting
 	for (unsigned i = 0; list && i < n; i++) {
 		const struct map_setting *s = &settings[i];
 		const struct bench_result *r = &results[i];
-		struct bench_label label = { "map", "dray", "W0", s->threads };
+		struct bench_label label = {"map", "dray", "W0", s->threads};
 		struct json_object *row = bench_result_json(&label, r);
 
 		if (!row) {
@@ -296,13 +299,13 @@ static void print_table(const struct options *o, const struct map_setting *setti
 	cost_text(o, cost, sizeof(cost));
 	bench_machine_print(machine);
 	printf("cost: %s\n", cost);
-	printf("backend %s, device %s; one operation is a map and its unmap\n\n",
-	       o->backend->name, o->device);
+	printf("backend %s, device %s; one operation is a map and its unmap\n\n", o->backend->name,
+	       o->device);
 	printf("                                        |     ns, batches of %d    |"
-	       "       ns, each alone     | per 1000 ops\n", BENCH_BATCH);
-	printf("%-7s %9s %3s %10s %6s |%8s %8s %8s |%8s %8s %8s |%6s %6s\n", "mode", "bytes",
-	       "thr", "ops/s", "spread", "p50", "p99", "p99.9", "p50", "p99", "p99.9", "calls",
-	       "inval");
+	       "       ns, each alone     | per 1000 ops\n",
+	       BENCH_BATCH);
+	printf("%-7s %9s %3s %10s %6s |%8s %8s %8s |%8s %8s %8s |%6s %6s\n", "mode", "bytes", "thr",
+	       "ops/s", "spread", "p50", "p99", "p99.9", "p50", "p99", "p99.9", "calls", "inval");
 	for (unsigned i = 0; i < n; i++) {
 		const struct map_setting *s = &settings[i];
 		const struct bench_result *r = &results[i];
@@ -326,8 +329,8 @@ static void print_table(const struct options *o, const struct map_setting *setti
 
 static int measure(const struct options *o, struct map_world *world)
 {
-	struct bench_plan plan = { .seconds = o->seconds,
-				   .progress = isatty(STDERR_FILENO) ? show_progress : NULL };
+	struct bench_plan plan = {.seconds = o->seconds,
+				  .progress = isatty(STDERR_FILENO) ? show_progress : NULL};
 	unsigned n = 0, total = o->n_modes * o->n_sizes * o->n_threads;
 	struct map_setting *settings = calloc(total, sizeof(*settings));
 	struct bench_result *results = calloc(total, sizeof(*results));
@@ -337,15 +340,15 @@ static int measure(const struct options *o, struct map_world *world)
 	int code;
 
 	if (!settings || !results || !cases) {
-		code = cmd_fail("dray bench map", "no memory for so many combinations; ask for fewer");
+		code =
+		    cmd_fail("dray bench map", "no memory for so many combinations; ask for fewer");
 		goto out;
 	}
 	for (unsigned m = 0; m < o->n_modes; m++) {
 		for (unsigned s = 0; s < o->n_sizes; s++) {
 			for (unsigned t = 0; t < o->n_threads; t++, n++) {
-				settings[n] = (struct map_setting){ world, o->modes[m],
-								    o->sizes[s],
-								    (unsigned)o->threads[t] };
+				settings[n] = (struct map_setting){world, o->modes[m], o->sizes[s],
+								   (unsigned)o->threads[t]};
 				cases[n] = map_case(&settings[n]);
 			}
 		}
@@ -370,12 +373,13 @@ out:
 /* A figure of a run in which an unmap failed is no figure. */
 static int check_domain(const struct map_world *world)
 {
-	struct dray_stats stats = { .size = sizeof(stats) };
+	struct dray_stats stats = {.size = sizeof(stats)};
 
 	dray_stats_get(world->dom, &stats);
 	if (!stats.unmap_errors && stats.maps == stats.unmaps)
 		return CMD_GOOD;
-	fprintf(stderr, "dray bench map: %llu of %llu mappings were not unmapped cleanly; the kernel "
+	fprintf(stderr,
+		"dray bench map: %llu of %llu mappings were not unmapped cleanly; the kernel "
 		"log (dmesg) may say why\n",
 		(unsigned long long)(stats.maps - stats.unmaps + stats.unmap_errors),
 		(unsigned long long)stats.maps);
@@ -384,18 +388,28 @@ static int check_domain(const struct map_world *world)
 
 int bench_map(int argc, char **argv)
 {
-	static const struct argp argp = { option_list, take_option, NULL,
-		"Measures dray_map() and dray_unmap(). LIST is comma-separated; every combination is "
-		"measured, all of them interleaved."
-		"\vAn operation is one map and its unmap. ops/s is the median of 20 rounds; spread is the "
-		"width of their middle half as a share of it. Percentiles come from passes of their own.",
-		NULL, NULL, NULL };
+	static const struct argp argp = {
+	    option_list,
+	    take_option,
+	    NULL,
+	    "Measures dray_map() and dray_unmap(). LIST is comma-separated; every combination is "
+	    "measured, all of them interleaved."
+	    "\vAn operation is one map and its unmap. ops/s is the median of 20 rounds; spread is "
+	    "the "
+	    "width of their middle half as a share of it. Percentiles come from passes of their "
+	    "own.",
+	    NULL,
+	    NULL,
+	    NULL};
 	struct options o = {
-		.modes = { &map_modes[0] }, .n_modes = 1,
-		.sizes = { 4096 }, .n_sizes = 1,
-		.threads = { 1 }, .n_threads = 1,
-		.seconds = 1,
-		.cost = { HARDWARE_INVALIDATE_NS, HARDWARE_PIN_NS, false },
+	    .modes = {&map_modes[0]},
+	    .n_modes = 1,
+	    .sizes = {4096},
+	    .n_sizes = 1,
+	    .threads = {1},
+	    .n_threads = 1,
+	    .seconds = 1,
+	    .cost = {HARDWARE_INVALIDATE_NS, HARDWARE_PIN_NS, false},
 	};
 	struct map_world world;
 	const char *error;
@@ -405,8 +419,8 @@ int bench_map(int argc, char **argv)
 		return CMD_USAGE;
 	check_options(&o);
 	if (map_world_open(&world, o.backend, o.device, &o.cost,
-			   (unsigned)greatest(o.threads, o.n_threads),
-			   greatest(o.sizes, o.n_sizes), &error)) {
+			   (unsigned)greatest(o.threads, o.n_threads), greatest(o.sizes, o.n_sizes),
+			   &error)) {
 		return cmd_fail("dray bench map", error);
 	}
 	code = measure(&o, &world);

@@ -20,14 +20,14 @@
 #define MAX_ALIGN ((size_t)2 << 20)
 
 const struct map_backend map_backends[] = {
-	{ "sim", DRAY_BACKEND_SIM, "sim0", true, true },
-	{ "type1", DRAY_BACKEND_TYPE1, NULL, false, false },
-	{ 0 },
+	{"sim", DRAY_BACKEND_SIM, "sim0", true, true},
+	{"type1", DRAY_BACKEND_TYPE1, NULL, false, false},
+	{0},
 };
 
 const struct map_mode map_modes[] = {
-	{ "strict", DRAY_STRICT },
-	{ 0 },
+	{"strict", DRAY_STRICT},
+	{0},
 };
 
 static size_t alignment(size_t size)
@@ -86,13 +86,14 @@ int map_world_open(struct map_world *w, const struct map_backend *backend, const
 		   const struct map_cost *cost, unsigned threads, size_t size,
 		   const char **ret_error)
 {
-	struct dray_domain_opts opts = { .size = sizeof(opts), .backend = backend->kind };
+	struct dray_domain_opts opts = {.size = sizeof(opts), .backend = backend->kind};
 	int err;
 
-	*w = (struct map_world){ .backend = backend };
+	*w = (struct map_world){.backend = backend};
 	err = open_buffers(w, threads, size);
 	if (err) {
-		*ret_error = "no memory for the buffers; ask for a smaller --size or fewer --threads";
+		*ret_error =
+		    "no memory for the buffers; ask for a smaller --size or fewer --threads";
 		goto fail;
 	}
 	err = dray_domain_open(&opts, &w->dom);
@@ -116,7 +117,7 @@ void map_world_close(struct map_world *w)
 	for (unsigned i = 0; i < w->threads; i++)
 		buffer_free(w->buffers[i], w->size);
 	free(w->buffers);
-	*w = (struct map_world){ 0 };
+	*w = (struct map_world){0};
 }
 
 static int run_pairs(void *ctx, unsigned thread, uint64_t n)
@@ -139,7 +140,7 @@ static int run_pairs(void *ctx, unsigned thread, uint64_t n)
 static void count(void *ctx, uint64_t ret_totals[BENCH_COUNTS])
 {
 	const struct map_setting *s = ctx;
-	struct dray_stats stats = { .size = sizeof(stats) };
+	struct dray_stats stats = {.size = sizeof(stats)};
 
 	dray_stats_get(s->world->dom, &stats);
 	ret_totals[MAP_BACKEND_CALLS] = stats.backend_maps + stats.backend_unmaps;
@@ -149,9 +150,9 @@ static void count(void *ctx, uint64_t ret_totals[BENCH_COUNTS])
 struct bench_case map_case(struct map_setting *s)
 {
 	return (struct bench_case){
-		.ctx = s,
-		.threads = s->threads,
-		.run = run_pairs,
-		.count = count,
+	    .ctx = s,
+	    .threads = s->threads,
+	    .run = run_pairs,
+	    .count = count,
 	};
 }

@@ -38,7 +38,7 @@ struct map_world {
 	struct dray_domain *dom;
 	struct dray_device *dev;
 	unsigned threads;
-	size_t size;   /* of each buffer */
+	size_t size; /* of each buffer */
 	void **buffers;
 };
 

@@ -27,8 +27,7 @@ static void add_percentiles(struct json_object *o, const char *prefix,
 	add_number(o, name, p->p999);
 }
 
-struct json_object *bench_result_json(const struct bench_label *label,
-				      const struct bench_result *r)
+struct json_object *bench_result_json(const struct bench_label *label, const struct bench_result *r)
 {
 	struct json_object *o = json_object_new_object();
 	char text[32];
@@ -59,8 +58,8 @@ int bench_print_json(struct json_object *machine, struct json_object *results)
 		json_object_object_add(all, "machine", machine);
 		json_object_object_add(all, "results", results);
 		text = json_object_to_json_string_ext(all, JSON_C_TO_STRING_PRETTY |
-						      JSON_C_TO_STRING_SPACED |
-						      JSON_C_TO_STRING_NOSLASHESCAPE);
+							       JSON_C_TO_STRING_SPACED |
+							       JSON_C_TO_STRING_NOSLASHESCAPE);
 	} else {
 		json_object_put(machine);
 		json_object_put(results);

@@ -34,8 +34,8 @@ struct bench_value bench_value_of(double *rounds, size_t n)
 
 	qsort(rounds, n, sizeof(*rounds), by_double);
 	v.median = quantile(rounds, n, 0.5);
-	v.spread = v.median > 0 ?
-		(quantile(rounds, n, 0.75) - quantile(rounds, n, 0.25)) / v.median : 0;
+	v.spread =
+	    v.median > 0 ? (quantile(rounds, n, 0.75) - quantile(rounds, n, 0.25)) / v.median : 0;
 	return v;
 }
 
@@ -50,8 +50,8 @@ struct bench_percentiles bench_percentiles_of(uint64_t *samples, size_t n, doubl
 {
 	qsort(samples, n, sizeof(*samples), by_u64);
 	return (struct bench_percentiles){
-		.p50 = percentile(samples, n, 500, divisor),
-		.p99 = percentile(samples, n, 990, divisor),
-		.p999 = percentile(samples, n, 999, divisor),
+	    .p50 = percentile(samples, n, 500, divisor),
+	    .p99 = percentile(samples, n, 990, divisor),
+	    .p999 = percentile(samples, n, 999, divisor),
 	};
 }

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 
 static const struct argp_option option_list[] = {
-	{ "json", 'j', NULL, 0, "print JSON, with every device", 0 },
-	{ 0 },
+	{"json", 'j', NULL, 0, "print JSON, with every device", 0},
+	{0},
 };
 
 static error_t take_option(int key, char *arg, struct argp_state *state)
@@ -31,11 +31,17 @@ static error_t take_option(int key, char *arg, struct argp_state *state)
 
 int cmd_doctor(int argc, char **argv)
 {
-	static const struct argp argp = { option_list, take_option, NULL,
-		"Says whether this machine can do VFIO, which limits there are, and which command, "
-		"run as root, mends what is missing. Exits with 0 if VFIO works for a device, else "
-		"with 1.", NULL, NULL, NULL };
-	struct doctor_report report = { 0 };
+	static const struct argp argp = {
+	    option_list,
+	    take_option,
+	    NULL,
+	    "Says whether this machine can do VFIO, which limits there are, and which command, "
+	    "run as root, mends what is missing. Exits with 0 if VFIO works for a device, else "
+	    "with 1.",
+	    NULL,
+	    NULL,
+	    NULL};
+	struct doctor_report report = {0};
 	bool json = false;
 	int code;
 

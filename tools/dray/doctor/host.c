@@ -21,11 +21,10 @@
 
 #define CAP_IPC_LOCK_BIT 14
 
-#define GRUB_ADD(word) \
+#define GRUB_ADD(word)                                                                             \
 	"sed -i 's/^GRUB_CMDLINE_LINUX=\"/&" word " /' /etc/default/grub && update-grub && reboot"
-#define GRUB_REMOVE(word) \
-	"sed -i 's/ *" word "//' /etc/default/grub && update-grub && reboot"
-#define FIRMWARE "systemctl reboot --firmware-setup"
+#define GRUB_REMOVE(word) "sed -i 's/ *" word "//' /etc/default/grub && update-grub && reboot"
+#define FIRMWARE          "systemctl reboot --firmware-setup"
 
 struct cpu {
 	bool intel, amd, vmx, svm, hypervisor;
@@ -79,11 +78,11 @@ static struct cpu read_cpu(const struct doctor_world *w)
 	proc_value(w, "cpuinfo", "vendor_id", vendor, sizeof(vendor));
 	proc_value(w, "cpuinfo", "flags", flags, sizeof(flags));
 	return (struct cpu){
-		.intel = !strcmp(vendor, "GenuineIntel"),
-		.amd = !strcmp(vendor, "AuthenticAMD") || !strcmp(vendor, "HygonGenuine"),
-		.vmx = has_word(flags, "vmx"),
-		.svm = has_word(flags, "svm"),
-		.hypervisor = has_word(flags, "hypervisor"),
+	    .intel = !strcmp(vendor, "GenuineIntel"),
+	    .amd = !strcmp(vendor, "AuthenticAMD") || !strcmp(vendor, "HygonGenuine"),
+	    .vmx = has_word(flags, "vmx"),
+	    .svm = has_word(flags, "svm"),
+	    .hypervisor = has_word(flags, "hypervisor"),
 	};
 }
 
@@ -96,17 +95,22 @@ static void kernel(const struct doctor_world *w, struct doctor_report *r)
 	sscanf(release, "%u.%u", &major, &minor);
 	if (major > 6 || (major == 6 && minor >= 2))
 		doctor_add(r, "kernel", DOCTOR_GOOD, NULL,
-			   "Linux %s: pins for reading follow later writes (6.2 or newer)", release);
+			   "Linux %s: pins for reading follow later writes (6.2 or newer)",
+			   release);
 	else
-		doctor_add(r, "kernel", DOCTOR_INFO, NULL,
-			   "Linux %s: before 6.2 a pin for reading may keep a page the program no longer "
-			   "writes to; dray writes to the page first", *release ? release : "unknown");
+		doctor_add(
+		    r, "kernel", DOCTOR_INFO, NULL,
+		    "Linux %s: before 6.2 a pin for reading may keep a page the program no longer "
+		    "writes to; dray writes to the page first",
+		    *release ? release : "unknown");
 }
 
 static void cpu(const struct cpu *c, struct doctor_report *r)
 {
 	doctor_add(r, "cpu", DOCTOR_INFO, NULL, "CPU virtualisation: %s%s",
-		   c->vmx ? "VT-x" : c->svm ? "AMD-V" : "none seen (VFIO needs the IOMMU only)",
+		   c->vmx   ? "VT-x"
+		   : c->svm ? "AMD-V"
+			    : "none seen (VFIO needs the IOMMU only)",
 		   c->hypervisor ? "; this is a virtual machine" : "");
 }
 
@@ -117,7 +121,8 @@ static void no_iommu(const struct doctor_world *w, const struct cpu *c, struct d
 
 	doctor_read(cmdline, sizeof(cmdline), w->proc, "cmdline");
 	if (has_word(cmdline, "intel_iommu=off"))
-		doctor_add(r, "iommu", DOCTOR_BAD, "sed -i 's/intel_iommu=off/intel_iommu=on/' "
+		doctor_add(r, "iommu", DOCTOR_BAD,
+			   "sed -i 's/intel_iommu=off/intel_iommu=on/' "
 			   "/etc/default/grub && update-grub && reboot",
 			   "no IOMMU: the kernel command line says intel_iommu=off");
 	else if (has_word(cmdline, "amd_iommu=off"))
@@ -127,18 +132,21 @@ static void no_iommu(const struct doctor_world *w, const struct cpu *c, struct d
 		doctor_add(r, "iommu", DOCTOR_BAD, GRUB_REMOVE("\\biommu=off"),
 			   "no IOMMU: the kernel command line says iommu=off");
 	else if (c->hypervisor)
-		doctor_add(r, "iommu", DOCTOR_BAD,
-			   "on the host: qemu-system-x86_64 -machine q35,kernel-irqchip=split -device "
-			   "intel-iommu,intremap=on,caching-mode=on …, and here intel_iommu=on on the "
-			   "kernel command line",
-			   "no IOMMU: this virtual machine was given none");
+		doctor_add(
+		    r, "iommu", DOCTOR_BAD,
+		    "on the host: qemu-system-x86_64 -machine q35,kernel-irqchip=split -device "
+		    "intel-iommu,intremap=on,caching-mode=on …, and here intel_iommu=on on the "
+		    "kernel command line",
+		    "no IOMMU: this virtual machine was given none");
 	else if (c->intel && !has_word(cmdline, "intel_iommu=on"))
 		doctor_add(r, "iommu", DOCTOR_BAD, GRUB_ADD("intel_iommu=on"),
 			   "no IOMMU: the kernel command line lacks intel_iommu=on");
 	else
 		doctor_add(r, "iommu", DOCTOR_BAD, FIRMWARE,
 			   "no IOMMU: switch %s on in the firmware's set-up",
-			   c->intel ? "VT-d" : c->amd ? "IOMMU (AMD-Vi)" : "the IOMMU");
+			   c->intel ? "VT-d"
+			   : c->amd ? "IOMMU (AMD-Vi)"
+				    : "the IOMMU");
 }
 
 static void iommu(const struct doctor_world *w, const struct cpu *c, struct doctor_report *r)
@@ -174,8 +182,8 @@ static bool modules(const struct doctor_world *w, struct doctor_report *r)
 		return true;
 	}
 	doctor_add(r, "modules", DOCTOR_BAD, "modprobe -a vfio vfio_iommu_type1 vfio-pci",
-		   "modules: not loaded:%s%s%s", core ? "" : " vfio", type1 ? "" : " vfio_iommu_type1",
-		   pci ? "" : " vfio-pci");
+		   "modules: not loaded:%s%s%s", core ? "" : " vfio",
+		   type1 ? "" : " vfio_iommu_type1", pci ? "" : " vfio-pci");
 	return false;
 }
 
@@ -195,26 +203,28 @@ static void container(const struct doctor_world *w, struct doctor_report *r)
 	}
 	err = w->probe_container(path);
 	if (!err) {
-		doctor_add(r, "container", DOCTOR_GOOD, NULL, "container: %s opens and offers type1",
-			   path);
+		doctor_add(r, "container", DOCTOR_GOOD, NULL,
+			   "container: %s opens and offers type1", path);
 	} else if (err == -ENOTSUP) {
 		doctor_add(r, "container", DOCTOR_BAD, "modprobe vfio_iommu_type1",
 			   "container: %s does not offer type1", path);
 	} else {
 		snprintf(fix, sizeof(fix), "chmod 0666 %s", path);
-		doctor_add(r, "container", DOCTOR_BAD, fix, "container: %s cannot be opened: %s", path,
-			   strerror(-err));
+		doctor_add(r, "container", DOCTOR_BAD, fix, "container: %s cannot be opened: %s",
+			   path, strerror(-err));
 	}
 	free(path);
 }
 
 static void entries(const struct doctor_world *w, struct doctor_report *r)
 {
-	uint64_t limit = doctor_number(0, w->sys, "module/vfio_iommu_type1/parameters/dma_entry_limit");
+	uint64_t limit =
+	    doctor_number(0, w->sys, "module/vfio_iommu_type1/parameters/dma_entry_limit");
 
 	if (limit >= ENTRIES_DEFAULT)
 		doctor_add(r, "entries", DOCTOR_GOOD, NULL,
-			   "mappings of a container: %llu (dma_entry_limit)", (unsigned long long)limit);
+			   "mappings of a container: %llu (dma_entry_limit)",
+			   (unsigned long long)limit);
 	else if (limit)
 		doctor_add(r, "entries", DOCTOR_BAD,
 			   "echo 65535 > /sys/module/vfio_iommu_type1/parameters/dma_entry_limit",
@@ -243,11 +253,12 @@ static void memlock(const struct doctor_world *w, struct doctor_report *r)
 			   "locked memory: %llu MB may be mapped at once (RLIMIT_MEMLOCK)",
 			   (unsigned long long)limit >> 20);
 	else
-		doctor_add(r, "memlock", DOCTOR_BAD,
-			   "sudo prlimit --pid $$ --memlock=unlimited:unlimited   (this shell; for good: "
-			   "echo '* - memlock unlimited' > /etc/security/limits.d/dray.conf)",
-			   "locked memory: only %llu kB may be mapped at once (RLIMIT_MEMLOCK)",
-			   (unsigned long long)limit >> 10);
+		doctor_add(
+		    r, "memlock", DOCTOR_BAD,
+		    "sudo prlimit --pid $$ --memlock=unlimited:unlimited   (this shell; for good: "
+		    "echo '* - memlock unlimited' > /etc/security/limits.d/dray.conf)",
+		    "locked memory: only %llu kB may be mapped at once (RLIMIT_MEMLOCK)",
+		    (unsigned long long)limit >> 10);
 }
 
 static void pages(const struct doctor_world *w, struct doctor_report *r)
@@ -258,8 +269,8 @@ static void pages(const struct doctor_world *w, struct doctor_report *r)
 	proc_value(w, "meminfo", "HugePages_Free", unused, sizeof(unused));
 	proc_value(w, "meminfo", "Hugepagesize", size, sizeof(size));
 	doctor_add(r, "hugepages", DOCTOR_INFO, NULL,
-		   "hugepages: %s of %s, %s free (dray needs none; they make larger IOMMU pages)", total,
-		   size, unused);
+		   "hugepages: %s of %s, %s free (dray needs none; they make larger IOMMU pages)",
+		   total, size, unused);
 	doctor_read(thp, sizeof(thp), w->sys, "kernel/mm/transparent_hugepage/enabled");
 	doctor_add(r, "thp", DOCTOR_INFO, NULL, "transparent hugepages: %s", thp);
 }
@@ -273,12 +284,14 @@ static void modes(const struct doctor_world *w, struct doctor_report *r)
 	if (doctor_read(flag, sizeof(flag), w->sys,
 			"module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"))
 		doctor_add(r, "unsafe_interrupts", DOCTOR_INFO, NULL, "unsafe interrupts: %s",
-			   *flag == 'Y' ? "allowed; a device may forge interrupts" :
-			   "refused; groups without interrupt remapping cannot be used");
+			   *flag == 'Y'
+			       ? "allowed; a device may forge interrupts"
+			       : "refused; groups without interrupt remapping cannot be used");
 	if (doctor_read(flag, sizeof(flag), w->sys,
 			"module/vfio/parameters/enable_unsafe_noiommu_mode"))
 		doctor_add(r, "noiommu", DOCTOR_INFO, NULL, "no-IOMMU mode: %s",
-			   *flag == 'Y' ? "on; devices bound without an IOMMU reach all memory" : "off");
+			   *flag == 'Y' ? "on; devices bound without an IOMMU reach all memory"
+					: "off");
 }
 
 void doctor_host(const struct doctor_world *w, struct doctor_report *r)

@@ -9,8 +9,9 @@
  *    elsewhere cannot be opened.
  * 2. A group is viable while no member belongs to a driver other than VFIO's. Bridges do not count:
  *    their driver does no DMA of its own; neither does pci-stub.
- * 3. A device that this system lives on — a disk with a mounted file system, swap or something built
- *    on it, a network link that is up — is never offered for binding, because binding takes it away.
+ * 3. A device that this system lives on — a disk with a mounted file system, swap or something
+ * built on it, a network link that is up — is never offered for binding, because binding takes it
+ * away.
  */
 #define _GNU_SOURCE
 #include "doctor/report.h"
@@ -79,8 +80,8 @@ static bool disk_in_use(const struct doctor_world *w, const char *address)
 		for (size_t k = 0; !used && k < n_blocks; k++) {
 			if (strncmp(blocks[k], start + 5, strlen(start + 5)))
 				continue;
-			size_t n = doctor_list(&holders, w->sys, "class/block/%s/holders",
-					       blocks[k]);
+			size_t n =
+			    doctor_list(&holders, w->sys, "class/block/%s/holders", blocks[k]);
 
 			used = n > 0;
 			doctor_free_names(holders, n);
@@ -101,10 +102,11 @@ static bool link_in_use(const struct doctor_world *w, const char *address)
 	for (size_t i = 0; i < n && !used; i++) {
 		if (!doctor_link(device, sizeof(device), w->sys, "class/net/%s/device", links[i]))
 			continue;
-		used = (!strcmp(device, address) ||
-			doctor_exists(w->sys, "bus/pci/devices/%s/%s", address, device)) &&
-		       doctor_read(state, sizeof(state), w->sys, "class/net/%s/operstate",
-				   links[i]) && !strcmp(state, "up");
+		used =
+		    (!strcmp(device, address) ||
+		     doctor_exists(w->sys, "bus/pci/devices/%s/%s", address, device)) &&
+		    doctor_read(state, sizeof(state), w->sys, "class/net/%s/operstate", links[i]) &&
+		    !strcmp(state, "up");
 	}
 	doctor_free_names(links, n);
 	return used;
@@ -168,10 +170,12 @@ static char *bind_command(const struct doctor_world *w, const struct doctor_devi
 		free(list);
 		list = more;
 	}
-	if (list && asprintf(&command, "for d in %s; do p=/sys/bus/pci/devices/$d; "
-			     "echo vfio-pci > $p/driver_override; %s"
-			     "echo $d > /sys/bus/pci/drivers_probe; done", list,
-			     unbind ? "[ ! -e $p/driver ] || echo $d > $p/driver/unbind; " : "") < 0)
+	if (list &&
+	    asprintf(&command,
+		     "for d in %s; do p=/sys/bus/pci/devices/$d; "
+		     "echo vfio-pci > $p/driver_override; %s"
+		     "echo $d > /sys/bus/pci/drivers_probe; done",
+		     list, unbind ? "[ ! -e $p/driver ] || echo $d > $p/driver/unbind; " : "") < 0)
 		command = NULL;
 	free(list);
 	doctor_free_names(members, n);
@@ -207,8 +211,10 @@ static enum doctor_use probe(const struct doctor_world *w, const struct doctor_d
 	free(container);
 	free(group);
 	*ret_err = err;
-	return !err ? DOCTOR_WORKS : err == -EBUSY ? DOCTOR_TAKEN :
-	       err == -EXDEV ? DOCTOR_NOT_VIABLE : DOCTOR_REFUSED;
+	return !err            ? DOCTOR_WORKS
+	       : err == -EBUSY ? DOCTOR_TAKEN
+	       : err == -EXDEV ? DOCTOR_NOT_VIABLE
+			       : DOCTOR_REFUSED;
 }
 
 static void judge(const struct doctor_world *w, struct doctor_device *d, int *ret_err)
@@ -279,16 +285,18 @@ static void tell(const struct doctor_world *w, struct doctor_report *r, struct d
 		if (err == -EPERM) {
 			snprintf(what, sizeof(what), "%s, but group %d has no interrupt remapping",
 				 d->driver, d->group);
-			snprintf(fix, sizeof(fix), "echo 1 > /sys/module/vfio_iommu_type1/parameters/"
+			snprintf(fix, sizeof(fix),
+				 "echo 1 > /sys/module/vfio_iommu_type1/parameters/"
 				 "allow_unsafe_interrupts");
 		} else {
-			snprintf(what, sizeof(what), "%s, but %s/vfio/%d cannot be used: %s", d->driver,
-				 w->dev, d->group, strerror(-err));
+			snprintf(what, sizeof(what), "%s, but %s/vfio/%d cannot be used: %s",
+				 d->driver, w->dev, d->group, strerror(-err));
 			if (err == -EACCES)
 				snprintf(fix, sizeof(fix), "chown \"$USER\" %s/vfio/%d", w->dev,
 					 d->group);
 			else
-				snprintf(fix, sizeof(fix), "modprobe -a vfio vfio_iommu_type1 vfio-pci");
+				snprintf(fix, sizeof(fix),
+					 "modprobe -a vfio vfio_iommu_type1 vfio-pci");
 		}
 		break;
 	}
@@ -353,8 +361,8 @@ static void sum_up(struct doctor_report *r)
 		bound += is_vfio(d->driver);
 		/* A disk before a network adapter: losing it by mistake does less harm. */
 		if (d->use == DOCTOR_UNBOUND &&
-		    (!candidate || (candidate->class >> 8 != CLASS_NVME &&
-				    d->class >> 8 == CLASS_NVME)))
+		    (!candidate ||
+		     (candidate->class >> 8 != CLASS_NVME && d->class >> 8 == CLASS_NVME)))
 			candidate = d;
 	}
 	r->ready = good;

@@ -17,7 +17,7 @@ void doctor_add(struct doctor_report *r, const char *id, enum doctor_state state
 		const char *fmt, ...)
 {
 	struct doctor_line *lines = realloc(r->lines, (r->n_lines + 1) * sizeof(*lines));
-	struct doctor_line line = { .id = id, .state = state };
+	struct doctor_line line = {.id = id, .state = state};
 	va_list ap;
 
 	if (!lines) {
@@ -37,15 +37,14 @@ void doctor_add(struct doctor_report *r, const char *id, enum doctor_state state
 
 struct doctor_device *doctor_add_device(struct doctor_report *r)
 {
-	struct doctor_device *devices =
-		realloc(r->devices, (r->n_devices + 1) * sizeof(*devices));
+	struct doctor_device *devices = realloc(r->devices, (r->n_devices + 1) * sizeof(*devices));
 
 	if (!devices) {
 		r->out_of_memory = true;
 		return NULL;
 	}
 	r->devices = devices;
-	devices[r->n_devices] = (struct doctor_device){ .group = -1 };
+	devices[r->n_devices] = (struct doctor_device){.group = -1};
 	return &devices[r->n_devices++];
 }
 
@@ -66,28 +65,28 @@ void doctor_report_free(struct doctor_report *r)
 	}
 	free(r->lines);
 	free(r->devices);
-	*r = (struct doctor_report){ 0 };
+	*r = (struct doctor_report){0};
 }
 
 const char *doctor_state_name(enum doctor_state state)
 {
-	static const char *const names[] = { "good", "bad", "info" };
+	static const char *const names[] = {"good", "bad", "info"};
 
 	return names[state];
 }
 
 const char *doctor_use_name(enum doctor_use use)
 {
-	static const char *const names[] = { "works", "taken", "unbound", "in_use", "no_group",
-					     "not_viable", "refused" };
+	static const char *const names[] = {"works",    "taken",      "unbound", "in_use",
+					    "no_group", "not_viable", "refused"};
 
 	return names[use];
 }
 
 static void print_line(const struct doctor_line *line, bool utf8)
 {
-	static const char *const marks[] = { "\xe2\x9c\x93", "\xe2\x9c\x97", "\xc2\xb7" };
-	static const char *const ascii[] = { "ok", "!!", "--" };
+	static const char *const marks[] = {"\xe2\x9c\x93", "\xe2\x9c\x97", "\xc2\xb7"};
+	static const char *const ascii[] = {"ok", "!!", "--"};
 
 	printf("%s %s\n", utf8 ? marks[line->state] : ascii[line->state], line->fact);
 	if (line->state == DOCTOR_BAD && line->fix)
@@ -138,8 +137,7 @@ static struct json_object *device_json(const struct doctor_device *d)
 	json_object_object_add(o, "vendor", hex_json(d->vendor, 4));
 	json_object_object_add(o, "device", hex_json(d->device, 4));
 	json_object_object_add(o, "class", hex_json(d->class, 6));
-	json_object_object_add(o, "driver",
-			       *d->driver ? json_object_new_string(d->driver) : NULL);
+	json_object_object_add(o, "driver", *d->driver ? json_object_new_string(d->driver) : NULL);
 	json_object_object_add(o, "group", d->group < 0 ? NULL : json_object_new_int(d->group));
 	json_object_object_add(o, "foreign", foreign);
 	json_object_object_add(o, "use", json_object_new_string(doctor_use_name(d->use)));
@@ -165,9 +163,9 @@ int doctor_print_json(const struct doctor_report *r)
 	json_object_object_add(all, "ready", json_object_new_boolean(r->ready));
 	json_object_object_add(all, "checks", checks);
 	json_object_object_add(all, "devices", devices);
-	text = json_object_to_json_string_ext(all, JSON_C_TO_STRING_PRETTY |
-					      JSON_C_TO_STRING_SPACED |
-					      JSON_C_TO_STRING_NOSLASHESCAPE);
+	text =
+	    json_object_to_json_string_ext(all, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
+						    JSON_C_TO_STRING_NOSLASHESCAPE);
 	if (!text)
 		err = -ENOMEM;
 	else if (puts(text) < 0 || fflush(stdout))

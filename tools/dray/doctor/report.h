@@ -19,13 +19,14 @@ struct doctor_line {
 	char *fact, *fix;
 };
 
-/* What stands between a device and dray; each but the first two is a reason why it cannot be used. */
+/* What stands between a device and dray; each but the first two is a reason why it cannot be used.
+ */
 enum doctor_use {
-	DOCTOR_WORKS,      /* bound to vfio-pci, and an IOMMU was set for its group */
-	DOCTOR_TAKEN,      /* the same, but another program has it open */
-	DOCTOR_UNBOUND,    /* another driver has it, or none */
-	DOCTOR_IN_USE,     /* unbound, and this system lives on it: a mounted disk, a live network */
-	DOCTOR_NO_GROUP,   /* no IOMMU is in front of it */
+	DOCTOR_WORKS,    /* bound to vfio-pci, and an IOMMU was set for its group */
+	DOCTOR_TAKEN,    /* the same, but another program has it open */
+	DOCTOR_UNBOUND,  /* another driver has it, or none */
+	DOCTOR_IN_USE,   /* unbound, and this system lives on it: a mounted disk, a live network */
+	DOCTOR_NO_GROUP, /* no IOMMU is in front of it */
 	DOCTOR_NOT_VIABLE, /* bound, but a member of its group belongs to another driver */
 	DOCTOR_REFUSED,    /* bound, but its group cannot be opened or set */
 };
@@ -34,9 +35,9 @@ struct doctor_device {
 	char address[32];
 	unsigned vendor, device, class;
 	char name[160];
-	char driver[64];   /* empty: none */
-	int group;         /* -1: none */
-	char **foreign;    /* members of the group that keep it from being viable, with their driver */
+	char driver[64]; /* empty: none */
+	int group;       /* -1: none */
+	char **foreign; /* members of the group that keep it from being viable, with their driver */
 	size_t n_foreign;
 	enum doctor_use use;
 	struct doctor_line line;

@@ -25,12 +25,12 @@ static bool path_of(char *path, const char *root, const char *fmt, va_list ap)
 	return n < PATH_MAX;
 }
 
-#define PATH_FROM_ARGS(path, ok) \
-	do { \
-		va_list ap; \
-		va_start(ap, fmt); \
-		ok = path_of(path, root, fmt, ap); \
-		va_end(ap); \
+#define PATH_FROM_ARGS(path, ok)                                                                   \
+	do {                                                                                       \
+		va_list ap;                                                                        \
+		va_start(ap, fmt);                                                                 \
+		ok = path_of(path, root, fmt, ap);                                                 \
+		va_end(ap);                                                                        \
 	} while (0)
 
 bool doctor_read(char *text, size_t size, const char *root, const char *fmt, ...)
@@ -144,7 +144,7 @@ static int probe_container(const char *path)
 
 static int join(int container, int group)
 {
-	struct vfio_group_status status = { .argsz = sizeof(status) };
+	struct vfio_group_status status = {.argsz = sizeof(status)};
 
 	if (ioctl(group, VFIO_GROUP_GET_STATUS, &status))
 		return -errno;

@@ -15,8 +15,8 @@ struct doctor_world {
 	 */
 	int (*probe_container)(const char *path);
 	/*
-	 * Join the group at @group to a fresh container and set its IOMMU, as dray does, then let go
-	 * of both. 0; -EBUSY open elsewhere; -EXDEV not viable; -EPERM the kernel refuses it for
+	 * Join the group at @group to a fresh container and set its IOMMU, as dray does, then let
+	 * go of both. 0; -EBUSY open elsewhere; -EXDEV not viable; -EPERM the kernel refuses it for
 	 * want of interrupt remapping; -errno.
 	 */
 	int (*probe_group)(const char *container, const char *group);
