@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "cases.h"
+
+const struct contract_list contract_lists[] = {
+	{ "map", map_cases },
+	{ "fixed", fixed_cases },
+	{ "explicit", explicit_cases },
+	{ "overlap", overlap_cases },
+	{ "replay", replay_cases },
+	{ "pieces", pieces_cases },
+	{ "refused", refused_cases },
+	{ "never", never_cases },
+	{ "coherent", coherent_cases },
+	{ "cow", cow_cases },
+	{ "types", types_cases },
+	{ "switch", switch_cases },
+	{ "groups", group_cases },
+	{ "owner", owner_cases },
+	{ "fork", fork_cases },
+	{ "limits", limit_cases },
+	{ "backends", backend_cases },
+	{ "fast", fast_cases },
+	{ "opts", opts_cases },
+	{ "windows", window_cases },
+	{ "badinput", badinput_cases },
+	{ "badcall", badcall_cases },
+	{ "races", race_cases },
+	{ "faults", fault_cases },
+	{ "inject", inject_cases },
+	{ NULL },
+};
