@@ -3,7 +3,8 @@
 #include "cmd.h"
 
 static const struct cmd benches[] = {
-	{ "map", "map and unmap through a backend", bench_map },
+	{"iova", "IOVA allocators against each other", bench_iova},
+	{"map", "map and unmap through a backend", bench_map},
 };
 
 int cmd_bench(int argc, char **argv)

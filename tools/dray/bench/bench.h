@@ -3,6 +3,7 @@
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
 
+int bench_iova(int argc, char **argv);
 int bench_map(int argc, char **argv);
 
 #endif

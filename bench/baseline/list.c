@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "baseline/contender.h"
+
+#include <string.h>
+
+const struct contender *const contenders[] = {
+	&contender_dray,
+	&contender_rcache_unbounded,
+	&contender_rcache_fixed_depot,
+	&contender_rbtree,
+	&contender_floor,
+	&contender_floor_called,
+	&contender_floor_sized,
+	NULL,
+};
+
+const struct contender *contender_find(const char *name)
+{
+	if (!strcmp(name, "rcache"))
+		return &contender_rcache_unbounded;
+	for (unsigned i = 0; contenders[i]; i++)
+		if (!strcmp(contenders[i]->name, name))
+			return contenders[i];
+	return NULL;
+}
