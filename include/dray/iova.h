@@ -25,6 +25,43 @@ struct dray_iova_opts {
 };
 
 /**
+ * struct dray_iova_stats - a space at one moment; counters that other threads change meanwhile
+ * may differ from one another by what is under way. What is told of caches is 0 in a space that has
+ * none.
+ * @size: sizeof(struct dray_iova_stats)
+ * @live_ranges: handed out and not given back
+ * @live_bytes: their bytes
+ * @cached_bytes: free, in magazines of threads and of the depot
+ * @quota_bytes: what threads' magazines may hold at the utmost, now
+ * @population_bytes: what caches have out, live or free; at most 1.25 * (peak_live + quota)
+ * @peak_population_bytes: the most it has been
+ * @peak_live_bytes: most live ones that came from caches, as far as their growth has seen
+ * @depot_full: full magazines that no thread holds
+ * @depot_empty: empty magazines that no thread holds
+ * @refills: times a magazine was filled from a chunk
+ * @trims: magazines emptied to keep the population down
+ * @drains: times all caches were emptied for want of room, or for a reservation
+ * @splits: chunks taken apart for these
+ * @bad_frees: refused
+ * @quarantined_bytes: never handed out again
+ * @chunks: stretches of 512 granules (one leaf page table) that caches use now
+ * @chunks_ever: different ones they have ever used
+ * @chunk_free_bytes: free inside them, in no magazine
+ * @largest_free: bytes of the longest free range outside chunks
+ */
+struct dray_iova_stats {
+	size_t size;
+	uint64_t live_ranges, live_bytes;
+	uint64_t cached_bytes, quota_bytes;
+	uint64_t population_bytes, peak_population_bytes, peak_live_bytes;
+	uint64_t depot_full, depot_empty;
+	uint64_t refills, trims, drains, splits;
+	uint64_t bad_frees, quarantined_bytes;
+	uint64_t chunks, chunks_ever, chunk_free_bytes;
+	uint64_t largest_free;
+};
+
+/**
  * dray_iova_space_open() - open an IOVA space
  * @opts: what it hands out; NULL is every default
  * @ret_space: the space
@@ -66,6 +103,14 @@ DRAY_API void dray_iova_free(struct dray_iova_space *s, dray_iova_t iova, size_t
  * Return: 0; -EINVAL; -ERANGE outside the space; -EEXIST something live overlaps; -ENOMEM.
  */
 DRAY_API int dray_iova_reserve(struct dray_iova_space *s, dray_iova_t first, dray_iova_t last);
+
+/**
+ * dray_iova_space_stats() - look at a space
+ * @s: the space
+ * @inout: size set by the caller; the rest filled in
+ * Return: 0; -EINVAL.
+ */
+DRAY_API int dray_iova_space_stats(const struct dray_iova_space *s, struct dray_iova_stats *inout);
 
 /** dray_iova_space_close() - close it; what is still out is forgotten. NULL is fine. */
 DRAY_API void dray_iova_space_close(struct dray_iova_space *s);

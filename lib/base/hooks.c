@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -39,6 +40,11 @@ static unsigned sys_cpu(void)
 	int cpu = sched_getcpu();
 
 	return cpu < 0 ? 0 : (unsigned)cpu;
+}
+
+static int sys_membarrier(int command)
+{
+	return (int)syscall(SYS_membarrier, command, 0, 0);
 }
 
 static unsigned sys_kernel_release(void)
@@ -84,6 +90,7 @@ const struct dr_hooks dr_hooks_system = {
 	.madvise = madvise,
 	.clock_ns = sys_clock_ns,
 	.cpu = sys_cpu,
+	.membarrier = sys_membarrier,
 	.kernel_release = sys_kernel_release,
 	.memlock_limit = sys_memlock_limit,
 	.alloc = sys_alloc,

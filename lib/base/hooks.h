@@ -29,6 +29,8 @@ struct dr_hooks {
 	uint64_t (*clock_ns)(void);
 	/* The CPU this thread runs on, now. */
 	unsigned (*cpu)(void);
+	/* A barrier in every thread of the process: 0, or -1 and errno. */
+	int (*membarrier)(int command);
 	/* The kernel's release, major << 16 | minor. */
 	unsigned (*kernel_release)(void);
 	/* RLIMIT_MEMLOCK, bytes; UINT64_MAX for none. */

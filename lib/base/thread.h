@@ -12,10 +12,22 @@
 #define DR_THREADS 1024u
 #define DR_THREAD_NONE (~0u)
 
+/* The number + 1, so that thread-local storage needs no initial image. Written by thread.c. */
+extern _Thread_local unsigned dr_thread_mine __attribute__((tls_model("initial-exec")));
+
 /* This thread's number, or DR_THREAD_NONE. Reads a thread-local word, no more. */
-unsigned dr_thread_peek(void);
+static inline unsigned dr_thread_peek(void)
+{
+	return dr_thread_mine - 1;
+}
 
 /* The same, taking a number if the thread has none yet. May take a lock and allocate. */
 unsigned dr_thread_number(void);
+
+/*
+ * Call @fn in every thread that exits with a number, before the number is given back. At most four
+ * in the process; never undone.
+ */
+void dr_thread_on_exit(void (*fn)(unsigned number));
 
 #endif

@@ -27,6 +27,8 @@ enum {
 	DR_PIECE_WINDOW = 1 << 5, /* for fixed addresses */
 	/* What the hardware cannot translate, whatever callers reserved. */
 	DR_PIECE_HW = 1 << 6,
+	/* A chunk of the caches, which know more (chunk.c); alone but for DR_PIECE_HEAD. */
+	DR_PIECE_CHUNK = 1 << 7,
 
 	DR_PIECE_LIVE = DR_PIECE_AUTO | DR_PIECE_FIXED,
 	DR_PIECE_USED = DR_PIECE_LIVE | DR_PIECE_QUAR,
@@ -43,12 +45,23 @@ enum {
 struct dray_iova_space {
 	struct dray_range window; /* set at open; whole granules */
 	uint64_t granule;         /* set at open */
-	pthread_mutex_t lock;
+	struct dr_cache *cache;   /* set at open; NULL: every call goes to the tree */
+	/* Apart from what every call reads. */
+	pthread_mutex_t lock __attribute__((aligned(128)));
 	struct dr_tree tree;          /* lock */
 	struct dr_piece *spare;       /* lock; chained by right */
 	size_t spares;                /* lock; between calls at most DR_SPARE_PIECES */
-	struct dr_iova_counts counts; /* lock */
+	struct dr_iova_counts counts; /* lock; live ones of the tree, the rest of all */
 };
+
+/* A place for @fit in the tree's gaps, no byte above @last. */
+bool dr_iova_find_room_locked(struct dray_iova_space *s, const struct dr_fit *fit, dray_iova_t last,
+			      dray_iova_t *ret_iova);
+
+/* dr_iova_take() and dr_iova_give() past the caches. */
+int dr_iova_take_plain(struct dray_iova_space *s, const struct dr_iova_request *req,
+		       dray_iova_t *ret_iova);
+bool dr_iova_give_plain(struct dray_iova_space *s, dray_iova_t iova, size_t len);
 
 /*
  * Have at least @n spare records. 0; -ENOMEM with a message, and what was had so far is spare.

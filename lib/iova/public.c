@@ -12,6 +12,8 @@
 #include "base/err.h"
 #include "base/hooks.h"
 #include "base/structs.h"
+#include "iova/cache.h"
+#include "iova/fast.h"
 #include "iova/pieces.h"
 #include "iova/space.h"
 
@@ -44,7 +46,8 @@ static int round_window(uint64_t first, uint64_t last, uint64_t granule,
 		       first, last, granule);
 }
 
-int dray_iova_space_open(const struct dray_iova_opts *opts, struct dray_iova_space **ret_space)
+int dr_iova_space_open(const struct dray_iova_opts *opts, unsigned how,
+		       struct dray_iova_space **ret_space)
 {
 	struct dray_iova_opts o = {0};
 	struct dray_iova_space *s;
@@ -68,14 +71,27 @@ int dray_iova_space_open(const struct dray_iova_opts *opts, struct dray_iova_spa
 	err = round_window(o.first, o.last, o.granule, &window);
 	if (err)
 		return err;
-	s = dr_alloc(sizeof(*s));
+	s = dr_hooks->alloc(sizeof(*s), _Alignof(struct dray_iova_space));
 	if (!s)
 		return dr_fail(ENOMEM, "no memory for an IOVA space; free some memory");
 	s->window = window;
 	s->granule = o.granule;
 	pthread_mutex_init(&s->lock, NULL);
+	if (!(how & DR_IOVA_TREE)) {
+		err = dr_cache_open(s, how & DR_IOVA_DEBUG);
+		if (err) {
+			pthread_mutex_destroy(&s->lock);
+			dr_free(s);
+			return err;
+		}
+	}
 	*ret_space = s;
 	return 0;
+}
+
+int dray_iova_space_open(const struct dray_iova_opts *opts, struct dray_iova_space **ret_space)
+{
+	return dr_iova_space_open(opts, DR_IOVA_TREE, ret_space);
 }
 
 void dray_iova_space_close(struct dray_iova_space *s)
@@ -84,6 +100,7 @@ void dray_iova_space_close(struct dray_iova_space *s)
 
 	if (!s)
 		return;
+	dr_cache_close(s);
 	while ((p = s->tree.root)) {
 		dr_tree_erase(&s->tree, p);
 		dr_free(p);
@@ -101,6 +118,11 @@ dray_iova_t dray_iova_alloc(struct dray_iova_space *s, size_t len, size_t align,
 	struct dr_iova_request req = {.last = last ? last : DRAY_IOVA_NONE};
 	dray_iova_t iova;
 
+	if (__builtin_expect(s && s->cache && !align && !last && !(len & (len - 1)), 1)) {
+		iova = dr_take_fast(s->cache, len);
+		if (__builtin_expect(iova, 1))
+			return iova;
+	}
 	if (!s) {
 		dr_fail(EINVAL, "space is NULL; pass one from dray_iova_space_open()");
 		return DRAY_IOVA_NONE;

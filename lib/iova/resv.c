@@ -17,6 +17,7 @@
 #include "base/bits.h"
 #include "base/err.h"
 #include "base/hooks.h"
+#include "iova/cache.h"
 #include "iova/pieces.h"
 #include "iova/space.h"
 
@@ -31,12 +32,14 @@ int dr_iova_resv(struct dray_iova_space *s, dray_iova_t first, dray_iova_t last,
 		return err;
 	pthread_mutex_lock(&s->lock);
 	p = dr_tree_next(&s->tree, first, DR_PIECE_USED);
+	if (!p || p->first > last)
+		err = dr_cache_clear_locked(s, first, last, true);
 	if (p && p->first <= last)
 		err = dr_fail(EEXIST,
 			      "cannot reserve IOVAs 0x%" PRIx64 "-0x%" PRIx64
 			      ": %s overlaps at 0x%" PRIx64 "; reserve before mapping",
 			      first, last, dr_piece_name(p), p->first);
-	else
+	else if (!err)
 		err = dr_pieces_reserve_locked(s, dr_pieces_needed_locked(s, first, last));
 	if (!err)
 		dr_pieces_mark_locked(s, first, last, DR_PIECE_RESV, bit);
@@ -136,6 +139,7 @@ static int prepare_holes_locked(struct dray_iova_space *s, const struct dray_ran
 
 	for (unsigned i = 0; i < n; i++) {
 		const struct dr_piece *p = dr_tree_next(&s->tree, holes[i].first, DR_PIECE_LIVE);
+		int err;
 
 		if (p && p->first <= holes[i].last)
 			return dr_fail(EEXIST,
@@ -143,6 +147,9 @@ static int prepare_holes_locked(struct dray_iova_space *s, const struct dray_ran
 				       "-0x%" PRIx64 " but a range is live at 0x%" PRIx64
 				       "; unmap it first",
 				       holes[i].first, holes[i].last, p->first);
+		err = dr_cache_clear_locked(s, holes[i].first, holes[i].last, false);
+		if (err)
+			return err;
 		needed += dr_pieces_needed_locked(s, holes[i].first, holes[i].last);
 	}
 	/* Between the holes old ones are taken back: two cuts at most for each stretch. */

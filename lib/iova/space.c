@@ -2,6 +2,11 @@
 /*
  * IOVA space: theory
  *
+ * 0. What follows is the bottom layer, complete by itself: every address, one lock, no caches. The
+ *    caches (cache.c) take whole chunks from it, each one piece, and serve small ranges out of
+ *    them; it asks them only where they might know better: when there is no room, and when a chunk
+ *    is in the way of a fixed address or a reservation (drain.c).
+ *
  * 1. Concepts. A space owns the granules of one window and knows the state of each in three
  *    layers that do not know one another:
  *
@@ -74,6 +79,7 @@
 #include <inttypes.h>
 
 #include "base/err.h"
+#include "iova/cache.h"
 #include "iova/fit.h"
 #include "iova/pieces.h"
 #include "iova/space.h"
@@ -84,8 +90,8 @@
  */
 #define NEAR_MISFITS 8
 
-static bool find_room_locked(struct dray_iova_space *s, const struct dr_fit *fit, dray_iova_t last,
-			     dray_iova_t *ret_iova)
+bool dr_iova_find_room_locked(struct dray_iova_space *s, const struct dr_fit *fit, dray_iova_t last,
+			      dray_iova_t *ret_iova)
 {
 	uint64_t first = s->window.first > s->granule ? s->window.first : s->granule;
 	size_t near_misfits = NEAR_MISFITS, any = SIZE_MAX;
@@ -100,8 +106,8 @@ static bool find_room_locked(struct dray_iova_space *s, const struct dr_fit *fit
 	       dr_tree_find_gap(&s->tree, fit, fit->len, &any, first, last, ret_iova);
 }
 
-int dr_iova_take(struct dray_iova_space *s, const struct dr_iova_request *req,
-		 dray_iova_t *ret_iova)
+int dr_iova_take_plain(struct dray_iova_space *s, const struct dr_iova_request *req,
+		       dray_iova_t *ret_iova)
 {
 	struct dr_fit fit;
 	dray_iova_t iova;
@@ -110,13 +116,18 @@ int dr_iova_take(struct dray_iova_space *s, const struct dr_iova_request *req,
 	if (err)
 		return err;
 	pthread_mutex_lock(&s->lock);
-	if (!find_room_locked(s, &fit, req->last, &iova))
-		err = dr_fail(ENOSPC,
+	if (!dr_iova_find_room_locked(s, &fit, req->last, &iova)) {
+		err = dr_cache_make_room_locked(s, &fit, req->last);
+		if (!err && !dr_iova_find_room_locked(s, &fit, req->last, &iova))
+			err = -ENOSPC;
+	}
+	if (err == -ENOSPC)
+		dr_fail(ENOSPC,
 			      "no %zu free IOVA bytes aligned to 0x%zx at or below 0x%" PRIx64
 			      "; unmap something, or widen the window or the device's mask",
 			      req->len, req->align,
 			      req->last < s->window.last ? req->last : s->window.last);
-	else
+	else if (!err)
 		err = dr_pieces_reserve_locked(s, 1);
 	if (!err) {
 		dr_pieces_add_locked(s, iova, iova + (req->len - 1), DR_PIECE_AUTO | DR_PIECE_HEAD);
@@ -150,12 +161,14 @@ int dr_iova_take_fixed(struct dray_iova_space *s, dray_iova_t first, dray_iova_t
 			       first, last);
 	pthread_mutex_lock(&s->lock);
 	p = in_the_way_locked(s, first, last);
+	if (!p)
+		err = dr_cache_clear_locked(s, first, last, true);
 	if (p)
 		err = dr_fail(EEXIST,
 			      "IOVAs 0x%" PRIx64 "-0x%" PRIx64 " overlap %s at 0x%" PRIx64
 			      "; choose others",
 			      first, last, dr_piece_name(p), p->first);
-	else
+	else if (!err)
 		err = dr_pieces_reserve_locked(s, dr_pieces_needed_locked(s, first, last));
 	if (!err) {
 		dr_pieces_mark_locked(s, first, last, 0, DR_PIECE_FIXED | DR_PIECE_HEAD);
@@ -184,7 +197,7 @@ static struct dr_piece *live_range_locked(struct dray_iova_space *s, dray_iova_t
 	return len && p->last - iova == len - 1 ? head : NULL;
 }
 
-bool dr_iova_give(struct dray_iova_space *s, dray_iova_t iova, size_t len)
+bool dr_iova_give_plain(struct dray_iova_space *s, dray_iova_t iova, size_t len)
 {
 	bool live;
 
@@ -207,6 +220,11 @@ bool dr_iova_quarantine(struct dray_iova_space *s, dray_iova_t iova, size_t len)
 	bool live;
 
 	pthread_mutex_lock(&s->lock);
+	if (dr_cache_quarantine_locked(s, iova, len)) {
+		s->counts.quarantined_bytes += len;
+		pthread_mutex_unlock(&s->lock);
+		return true;
+	}
 	live = live_range_locked(s, iova, len);
 	if (live) {
 		dr_pieces_mark_locked(s, iova, iova + (len - 1), DR_PIECE_LIVE | DR_PIECE_HEAD,
@@ -227,6 +245,11 @@ bool dr_iova_is_live(struct dray_iova_space *s, dray_iova_t iova, size_t len, bo
 	const struct dr_piece *head;
 	bool fixed = false;
 
+	if (dr_cache_is_live(s, iova, len)) {
+		if (ret_fixed)
+			*ret_fixed = false;
+		return true;
+	}
 	pthread_mutex_lock(&s->lock);
 	head = live_range_locked(s, iova, len);
 	if (head)
@@ -244,7 +267,8 @@ bool dr_iova_any_live(struct dray_iova_space *s, dray_iova_t first, dray_iova_t 
 
 	pthread_mutex_lock(&s->lock);
 	p = dr_tree_next(&s->tree, first, DR_PIECE_USED);
-	any = p && p->first <= last;
+	any = (p && p->first <= last) ||
+	      (s->cache && dr_cache_any_used_locked(s, first, last));
 	pthread_mutex_unlock(&s->lock);
 	return any;
 }
@@ -261,6 +285,7 @@ void dr_iova_counts(const struct dray_iova_space *s, struct dr_iova_counts *ret_
 
 	pthread_mutex_lock(&mutable->lock);
 	*ret_counts = s->counts;
+	dr_cache_add_counts_locked(s, ret_counts);
 	pthread_mutex_unlock(&mutable->lock);
 }
 
@@ -293,6 +318,8 @@ static bool piece_is_valid(const struct dray_iova_space *s, const struct dr_piec
 		return false;
 	if (p->bits & DR_PIECE_QUAR && p->bits & DR_PIECE_HOLE)
 		return false;
+	if (p->bits & DR_PIECE_CHUNK)
+		return p->bits == (DR_PIECE_CHUNK | DR_PIECE_HEAD);
 	return !(p->bits & DR_PIECE_HEAD) || p->bits & DR_PIECE_LIVE;
 }
 
@@ -313,7 +340,7 @@ static bool pieces_are_valid_locked(struct dray_iova_space *s)
 		    (!prev || prev->last + 1 != p->first ||
 		     (prev->bits & DR_PIECE_LIVE) != (p->bits & DR_PIECE_LIVE)))
 			return false;
-		if (p->bits & DR_PIECE_HEAD)
+		if (p->bits & DR_PIECE_HEAD && p->bits & DR_PIECE_LIVE)
 			seen.live_ranges++;
 		if (p->bits & DR_PIECE_LIVE)
 			seen.live_bytes += bytes;
@@ -324,6 +351,7 @@ static bool pieces_are_valid_locked(struct dray_iova_space *s)
 	}
 	for (p = s->spare; p && spares <= DR_SPARE_PIECES; p = p->right)
 		spares++;
+	seen.quarantined_bytes += dr_cache_quarantined_locked(s);
 	return !p && spares == s->spares && seen.live_ranges == s->counts.live_ranges &&
 	       seen.live_bytes == s->counts.live_bytes &&
 	       seen.quarantined_bytes == s->counts.quarantined_bytes;
@@ -335,7 +363,8 @@ bool dr_iova_space_is_valid(struct dray_iova_space *s)
 
 	pthread_mutex_lock(&s->lock);
 	/* The tree first: walking a broken one might not end. */
-	valid = dr_tree_is_valid(&s->tree) && pieces_are_valid_locked(s);
+	valid = dr_tree_is_valid(&s->tree) && pieces_are_valid_locked(s) &&
+		dr_cache_is_valid_locked(s);
 	pthread_mutex_unlock(&s->lock);
 	return valid;
 }

@@ -14,6 +14,17 @@
 #include <dray/iova.h>
 #include <dray/types.h>
 
+/* How a space is built. */
+#define DR_IOVA_TREE  1u /* no caches: every call to the tree, one lock, highest address first */
+#define DR_IOVA_DEBUG 2u /* caches that tell racing frees apart and delay reuse */
+
+/*
+ * Open a space; dray_iova_space_open() opens one of DR_IOVA_TREE. Without it, magazines of each
+ * thread and a depot stand before the tree (cache.c). 0; as dray_iova_space_open().
+ */
+int dr_iova_space_open(const struct dray_iova_opts *opts, unsigned how,
+		       struct dray_iova_space **ret_space);
+
 /* One request for an automatic address. */
 struct dr_iova_request {
 	size_t len;             /* bytes, whole granules, not 0 */

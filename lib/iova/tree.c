@@ -208,6 +208,19 @@ struct dr_piece *dr_tree_next(struct dr_tree *t, uint64_t addr, uint8_t bits)
 	return next_in(t, t->root, addr, bits);
 }
 
+struct dr_piece *dr_tree_prev(struct dr_tree *t, uint64_t addr)
+{
+	struct dr_piece *n = t->root, *prev = NULL;
+
+	while (n) {
+		t->visits++;
+		if (n->first <= addr)
+			prev = n;
+		n = n->first <= addr ? n->right : n->left;
+	}
+	return prev;
+}
+
 struct dr_piece *dr_tree_at(struct dr_tree *t, uint64_t addr)
 {
 	struct dr_piece *n = t->root;
@@ -277,6 +290,15 @@ bool dr_tree_find_gap(struct dr_tree *t, const struct dr_fit *fit, uint64_t min_
 	};
 
 	return first <= last && *inout_misfits && search_in(&q, t->root, first, last);
+}
+
+uint64_t dr_tree_max_gap(const struct dr_tree *t, uint64_t first, uint64_t last)
+{
+	uint64_t whole = last - first;
+
+	if (t->root)
+		return gap_bound(t->root, first, last);
+	return whole < UINT64_MAX ? whole + 1 : whole;
 }
 
 static bool is_valid_in(const struct dr_piece *n, size_t *inout_pieces)

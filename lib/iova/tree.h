@@ -45,6 +45,9 @@ void dr_tree_change(struct dr_tree *t, struct dr_piece *p, uint64_t last, uint8_
 /* The lowest piece that ends at or above @addr and has one of the bits, or NULL. */
 struct dr_piece *dr_tree_next(struct dr_tree *t, uint64_t addr, uint8_t bits);
 
+/* The highest piece that begins at or below @addr, or NULL. */
+struct dr_piece *dr_tree_prev(struct dr_tree *t, uint64_t addr);
+
 /* The piece that holds @addr, or NULL. */
 struct dr_piece *dr_tree_at(struct dr_tree *t, uint64_t addr);
 
@@ -56,6 +59,9 @@ struct dr_piece *dr_tree_at(struct dr_tree *t, uint64_t addr);
  */
 bool dr_tree_find_gap(struct dr_tree *t, const struct dr_fit *fit, uint64_t min_gap,
 		      size_t *inout_misfits, uint64_t first, uint64_t last, uint64_t *ret_iova);
+
+/* Bytes of the largest gap in [first, last], in which all pieces lie. */
+uint64_t dr_tree_max_gap(const struct dr_tree *t, uint64_t first, uint64_t last);
 
 /* Order, balance, and everything kept per subtree; for tests and debug mode. */
 bool dr_tree_is_valid(const struct dr_tree *t);

@@ -4,6 +4,7 @@
 #include "world.h"
 #include "backend/sim/sim.h"
 #include "domain/domain.h"
+#include "iova/cache.h"
 #include "iova/pieces.h"
 
 #include <errno.h>
@@ -161,6 +162,7 @@ struct rig_state rig_state(const struct dray_domain *dom)
 	state.unmaps = stats.unmaps;
 	state.leaks = stats.leaks;
 	state.blocks = world_blocks() - (long)dom->space->spares -
+		       (long)dr_cache_blocks(dom->space) -
 		       (long)(state.info.pgtable_bytes / PAGE) - count_blocks(dom);
 	state.fds = world_fds();
 	return state;

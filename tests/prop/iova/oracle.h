@@ -12,7 +12,7 @@
 
 #include "iova/space.h"
 
-#define ORACLE_CELLS 1024u
+#define ORACLE_CELLS 4096u
 
 enum oracle_use { NOBODY, AUTO, FIXED, QUARANTINED };
 

@@ -35,7 +35,18 @@ static const struct {
 	{KIB(64), UINT64_MAX - 333 * KIB(64), UINT64_MAX - 1},
 	{MIB(2), MIB(2), GIB(2) - 1},
 	{MIB(2), UINT64_MAX - GIB(1) + 1, UINT64_MAX},
+#if !(SPACE_FLAGS & DR_IOVA_TREE)
+	/* Room for some chunks, in one zone and in two. */
+	{KIB(4), 0, 4000 * KIB(4) - 1},
+	{KIB(4), GIB(4) - 1500 * KIB(4), GIB(4) + 2500 * KIB(4) - 1},
+	{KIB(4), ((uint64_t)1 << 39) - 2500 * KIB(4), ((uint64_t)1 << 39) + 1111 * KIB(4) - 1},
+	{KIB(16), 3 * KIB(16), 4000 * KIB(16) - 1},
+	{KIB(64), UINT64_MAX - 4000 * KIB(64) + 1, UINT64_MAX},
+#endif
 };
+
+/* The tree alone: it finds the highest place, and whatever fails for want of memory says so. */
+static const bool exact = SPACE_FLAGS & DR_IOVA_TREE;
 
 static struct dray_iova_space *s;
 static struct oracle o;
@@ -92,6 +103,9 @@ static bool memory_failed(int err)
 {
 	bool failed = memory.failures;
 
+	/* Caches do without what they cannot have, so the call may succeed all the same. */
+	if (!exact && err != -ENOMEM)
+		return false;
 	if (failed)
 		assert_int_equal(err, -ENOMEM);
 	return failed;
@@ -132,7 +146,7 @@ static enum outcome do_take(void)
 	if (err)
 		return REFUSED;
 	assert_true(oracle_allows(&o, &req, iova));
-	if (req.align == o.granule && !req.boundary_mask)
+	if (exact && req.align == o.granule && !req.boundary_mask)
 		assert_int_equal(iova, highest);
 	oracle_take(&o, iova, req.len);
 	return DONE;
@@ -296,6 +310,11 @@ static void compare_all(void)
 	for (unsigned i = 0; i < o.n; i++) {
 		const struct dr_piece *p = dr_tree_at(&s->tree, oracle_addr(&o, i));
 
+		if (p && p->bits & DR_PIECE_CHUNK) {
+			/* What lies inside is for the counts and the list of live ranges to say. */
+			assert_true(o.cell[i].use != FIXED && !o.cell[i].resv && !o.cell[i].hw);
+			continue;
+		}
 		assert_int_equal(p ? p->bits & ~DR_PIECE_HEAD : 0, bits_of(&o.cell[i]));
 	}
 	for (unsigned i = 0; i < o.n_live; i++)

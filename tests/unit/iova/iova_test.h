@@ -19,6 +19,11 @@
 #define GIB(n) ((uint64_t)(n) << 30)
 #define PAGE   KIB(4)
 
+/* Which layer a program tests: the tree alone, every answer exact, or the caches in front of it. */
+#ifndef SPACE_FLAGS
+#define SPACE_FLAGS DR_IOVA_TREE
+#endif
+
 #define unused __attribute__((unused))
 
 /* The memory behind the hooks. Single-threaded tests only. */
@@ -73,7 +78,7 @@ static unused struct dray_iova_space *open_space(size_t granule, uint64_t first,
 	};
 	struct dray_iova_space *s = NULL;
 
-	assert_int_equal(dray_iova_space_open(&opts, &s), 0);
+	assert_int_equal(dr_iova_space_open(&opts, SPACE_FLAGS, &s), 0);
 	assert_non_null(s);
 	assert_true(dr_iova_space_is_valid(s));
 	return s;
