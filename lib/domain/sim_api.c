@@ -9,19 +9,29 @@
 
 #include <errno.h>
 
-/* The software IOMMU's side of a device, or NULL with the failure told. */
-static struct dr_backend_device *sim_device(const struct dray_device *dev, int *ret_err)
+/* The software IOMMU's side of a device. */
+static int sim_device(const struct dray_device *dev, struct dr_backend_device **ret_bd)
 {
 	struct dray_domain *dom = dray_device_get_domain(dev);
 
 	if (!dom)
-		*ret_err = dr_fail(EINVAL, "device is NULL or closed; open one first");
-	else if (dom->ops != &dr_sim_ops)
-		*ret_err = dr_fail(ENOTSUP, "device %s is on %s; only devices of the software IOMMU "
-				   "can be played", dev->name, dom->ops->name);
-	else
-		return dev->bd;
-	return NULL;
+		return dr_fail(EINVAL, "device is NULL or closed; open one first");
+	if (dom->ops != &dr_sim_ops)
+		return dr_fail(ENOTSUP, "device %s is on %s; only devices of the software IOMMU can "
+			       "be played", dev->name, dom->ops->name);
+	*ret_bd = dev->bd;
+	return 0;
+}
+
+/* The same, with a buffer of the caller's. */
+static int sim_device_and(const struct dray_device *dev, const void *buf, size_t len,
+			  struct dr_backend_device **ret_bd)
+{
+	int err = sim_device(dev, ret_bd);
+
+	if (!err && !buf && len)
+		err = dr_fail(EINVAL, "buffer is NULL and its length %zu", len);
+	return err;
 }
 
 static int check_domain(const struct dray_domain *dom)
@@ -36,46 +46,33 @@ static int check_domain(const struct dray_domain *dom)
 
 int dray_sim_read(struct dray_device *dev, dray_iova_t iova, void *buf, size_t len)
 {
-	int err = 0;
-	struct dr_backend_device *bd = sim_device(dev, &err);
+	struct dr_backend_device *bd = NULL;
+	int err = sim_device_and(dev, buf, len, &bd);
 
-	if (!bd)
-		return err;
-	if (!buf && len)
-		return dr_fail(EINVAL, "buf is NULL");
-	return dr_sim_dma_read(bd, iova, buf, len);
+	return err ? err : dr_sim_dma_read(bd, iova, buf, len);
 }
 
 int dray_sim_write(struct dray_device *dev, dray_iova_t iova, const void *buf, size_t len)
 {
-	int err = 0;
-	struct dr_backend_device *bd = sim_device(dev, &err);
+	struct dr_backend_device *bd = NULL;
+	int err = sim_device_and(dev, buf, len, &bd);
 
-	if (!bd)
-		return err;
-	if (!buf && len)
-		return dr_fail(EINVAL, "buf is NULL");
-	return dr_sim_dma_write(bd, iova, buf, len);
+	return err ? err : dr_sim_dma_write(bd, iova, buf, len);
 }
 
 int dray_sim_faults(struct dray_device *dev, struct dray_sim_fault *out, unsigned n)
 {
-	int err = 0;
-	struct dr_backend_device *bd = sim_device(dev, &err);
+	struct dr_backend_device *bd = NULL;
+	int err = sim_device_and(dev, out, n, &bd);
 
-	if (!bd)
-		return err;
-	if (!out && n)
-		return dr_fail(EINVAL, "out is NULL");
-	return (int)dr_sim_take_faults(bd, out, n);
+	return err ? err : (int)dr_sim_take_faults(bd, out, n);
 }
 
 uint64_t dray_sim_fault_overflow(struct dray_device *dev)
 {
-	int err = 0;
-	struct dr_backend_device *bd = sim_device(dev, &err);
+	struct dr_backend_device *bd = NULL;
 
-	return bd ? dr_sim_fault_overflow(bd) : 0;
+	return sim_device(dev, &bd) ? 0 : dr_sim_fault_overflow(bd);
 }
 
 int dray_sim_set_cost(struct dray_domain *dom, uint32_t invalidate_ns, uint32_t pin_ns_per_page,
