@@ -3,7 +3,9 @@
 #include "rig.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
+#include <time.h>
 
 static void test_empty(void **state)
 {
@@ -204,6 +206,66 @@ static void test_objects_are_reused(void **state)
 	}
 }
 
+/* A world in which the first map of a thread takes a while: it installs its counters. */
+static struct dr_hooks stalling;
+static sem_t inside;
+static atomic_bool has_stalled, has_moved, moved_meanwhile;
+
+static void *stall_alloc(size_t len, size_t align)
+{
+	const struct timespec ms = { .tv_nsec = 1000000 };
+
+	if (len == sizeof(struct dr_counter_block) && !atomic_exchange(&has_stalled, true)) {
+		sem_post(&inside);
+		for (int i = 0; i < 50; i++)
+			nanosleep(&ms, NULL);
+		atomic_store(&moved_meanwhile, atomic_load(&has_moved));
+	}
+	return dr_hooks_system.alloc(len, align);
+}
+
+static struct dray_mapping slow_map;
+
+static void *map_slowly(void *dev)
+{
+	return dray_map(dev, rig_memory, KB4, DRAY_BIDIRECTIONAL, 0, &slow_map) ? dev : NULL;
+}
+
+/*
+ * A map has read where the device is and not counted itself yet; the device is moved away and the
+ * domain closed. The move waits for it, so the domain still finds the receipt that comes.
+ */
+static void test_move_waits_for_maps(void **state)
+{
+	struct dray_domain *dom = rig_open(), *other = rig_open();
+	struct dray_device *dev = rig_plug(dom, "sim1");
+	pthread_t thread;
+	void *failed;
+
+	(void)state;
+	stalling = dr_hooks_system;
+	stalling.alloc = stall_alloc;
+	dr_hooks = &stalling;
+	assert_int_equal(sem_init(&inside, 0, 0), 0);
+	assert_int_equal(pthread_create(&thread, NULL, map_slowly, dev), 0);
+	while (sem_wait(&inside))
+		;
+	assert_int_equal(dray_device_set_domain(dev, other), 0);
+	atomic_store(&has_moved, true);
+	dray_domain_close(dom);
+	assert_int_equal(pthread_join(thread, &failed), 0);
+	assert_null(failed);
+	assert_false(atomic_load(&moved_meanwhile));
+	assert_false(rig_is_gone(dom));
+	assert_ptr_equal(dray_iova_to_va(dom, slow_map.iova), rig_memory);
+	dray_unmap(dev, &slow_map);
+	assert_true(rig_is_gone(dom));
+	dray_device_close(dev);
+	dray_domain_close(other);
+	sem_destroy(&inside);
+	dr_hooks = &dr_hooks_system;
+}
+
 struct tail {
 	struct dray_device *dev;
 	struct dray_mapping m[200];
@@ -264,7 +326,8 @@ int main(void)
 		TEST(test_close_twice),
 		TEST(test_closed_domain_takes_nobody),
 		TEST(test_objects_are_reused),
-		/* Threads allocate and free there, and the counts above are plain. */
+		/* Threads allocate and free in these, and the counts above are plain. */
+		cmocka_unit_test(test_move_waits_for_maps),
 		cmocka_unit_test(test_close_against_last_unmaps),
 	};
 
