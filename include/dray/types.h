@@ -51,7 +51,8 @@ typedef uint64_t dray_iova_t;
  * enum dray_dir - which way data moves, seen from memory
  * @DRAY_BIDIRECTIONAL: the device reads and writes the buffer
  * @DRAY_TO_DEVICE: the device only reads it; a device write faults
- * @DRAY_FROM_DEVICE: the device only writes it; a device read faults
+ * @DRAY_FROM_DEVICE: the device only writes it; a device read faults where the IOMMU can tell (Linux
+ *                    lets Intel's read whatever may be written)
  */
 enum dray_dir { DRAY_BIDIRECTIONAL, DRAY_TO_DEVICE, DRAY_FROM_DEVICE };
 
