@@ -57,8 +57,6 @@
 #include <inttypes.h>
 #include <linux/membarrier.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 pthread_mutex_t dr_life_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -306,9 +304,9 @@ static void barrier_everywhere(void)
 	static _Atomic bool registered;
 
 	if (!atomic_load_explicit(&registered, memory_order_relaxed) &&
-	    !syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0))
+	    !dr_hooks->membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED))
 		atomic_store_explicit(&registered, true, memory_order_relaxed);
-	syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+	dr_hooks->membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
 }
 
 void dray_domain_close(struct dray_domain *dom)
