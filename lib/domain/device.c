@@ -169,14 +169,14 @@ static void forget(struct dr_attachment *att)
 /* The IOVA space takes the hardware's holes as the backend knows them now. */
 static int fit(struct dray_domain *dom)
 {
-	const struct dr_backend_limits *lim = &dom->be->limits;
+	const struct dr_backend_limits *lim = &dom->io.be->limits;
 	int err;
 
-	if (lim->granule > dom->granule_mask + 1)
+	if (lim->granule > dom->io.granule_mask + 1)
 		return dr_fail(ERANGE, "the device's IOMMU pages are %zu bytes, the domain's "
 			       "granule is %" PRIu64 "; open a domain of its own for it",
-			       lim->granule, dom->granule_mask + 1);
-	err = dr_iova_set_usable(dom->space, lim->usable, lim->n_usable);
+			       lim->granule, dom->io.granule_mask + 1);
+	err = dr_iova_set_usable(dom->io.space, lim->usable, lim->n_usable);
 	if (err == -EEXIST)
 		return dr_fail(ERANGE, "something is mapped where the device's IOMMU has a hole; "
 			       "map elsewhere or attach the device first");
@@ -186,8 +186,8 @@ static int fit(struct dray_domain *dom)
 /* After a failed attach: what became usable again. Keeping a hole too many harms nobody. */
 static void refit(struct dray_domain *dom)
 {
-	if (dr_iova_set_usable(dom->space, dom->be->limits.usable, dom->be->limits.n_usable))
-		dr_log(&dom->log, LOG_NOTICE, "usable ranges stay as the last device had them");
+	if (dr_iova_set_usable(dom->io.space, dom->io.be->limits.usable, dom->io.be->limits.n_usable))
+		dr_log(&dom->io.log, LOG_NOTICE, "usable ranges stay as the last device had them");
 }
 
 static int attach(struct dray_device *dev, struct dray_domain *dom,
@@ -196,18 +196,18 @@ static int attach(struct dray_device *dev, struct dray_domain *dom,
 	uint64_t replayed = 0;
 	int err;
 
-	err = dom->ops->attach(dom->be, name, o, &dev->bd);
+	err = dom->io.ops->attach(dom->io.be, name, o, &dev->bd);
 	if (err)
 		return err;
 	err = fit(dom);
 	if (!err)
-		err = dom->ops->enable(dom->be, dev->bd, &replayed);
+		err = dom->io.ops->enable(dom->io.be, dev->bd, &replayed);
 	if (err) {
-		dom->ops->detach(dom->be, dev->bd, false);
+		dom->io.ops->detach(dom->io.be, dev->bd, false);
 		refit(dom);
 		return err;
 	}
-	dr_count(&dom->counters, DR_REPLAYS, replayed);
+	dr_count(&dom->io.counters, DR_REPLAYS, replayed);
 	return 0;
 }
 
@@ -296,13 +296,13 @@ void dray_device_close(struct dray_device *dev)
 	att = atomic_load_explicit(&dev->here, memory_order_acquire);
 	dom = att->dom;
 	if (dr_device_is_forked(dev)) {
-		dom->ops->detach(dom->be, dev->bd, true);
+		dom->io.ops->detach(dom->io.be, dev->bd, true);
 		return;
 	}
 	atomic_store_explicit(&dev->here, NULL, memory_order_release);
 
 	pthread_mutex_lock(&dom->attach_lock);
-	dom->ops->detach(dom->be, dev->bd, false);
+	dom->io.ops->detach(dom->io.be, dev->bd, false);
 	/* The space keeps the device's holes until the next attach: to take them back takes memory. */
 	pthread_mutex_unlock(&dom->attach_lock);
 
@@ -320,7 +320,7 @@ void dray_device_close(struct dray_device *dev)
 			break;
 		struct dray_domain *of = att->dom;
 
-		dr_act_unmap_owner(of, att->owner);
+		dr_domain_unmap_owner(of, att->owner);
 		forget(att);
 		part(of);
 	}
@@ -348,12 +348,12 @@ static int move(struct dray_device *dev, struct dr_attachment *was, struct dray_
 	struct dr_attachment *att;
 	int err;
 
-	if (was->dom->ops != dom->ops)
+	if (was->dom->io.ops != dom->io.ops)
 		return dr_fail(EINVAL, "device %s is on %s, the domain on %s; open the device in it",
-			       dev->name, was->dom->ops->name, dom->ops->name);
-	if (!dom->ops->can_switch)
+			       dev->name, was->dom->io.ops->name, dom->io.ops->name);
+	if (!dom->io.ops->can_switch)
 		return dr_fail(ENOTSUP, "%s cannot move a device between domains; close it and "
-			       "open it in the other", dom->ops->name);
+			       "open it in the other", dom->io.ops->name);
 	err = join(dev, dom, &att);
 	if (err)
 		return err;
@@ -361,7 +361,7 @@ static int move(struct dray_device *dev, struct dr_attachment *was, struct dray_
 	if (atomic_load_explicit(&dev->here, memory_order_relaxed) != was)
 		err = dr_fail(EBUSY, "another thread moves device %s; try again", dev->name);
 	else
-		err = dom->ops->switch_to(dev->bd, dom->be);
+		err = dom->io.ops->switch_to(dev->bd, dom->io.be);
 	if (!err)
 		atomic_store_explicit(&dev->here, att, memory_order_release);
 	unlock_two(was->dom, dom);
@@ -417,8 +417,8 @@ static int check_mapped_below(const struct dr_attachment *att, uint64_t mask)
 	const struct dray_domain *dom = att->dom;
 	struct dr_pt_mapping m;
 
-	for (dray_iova_t from = dom->first;
-	     from <= dom->last && dr_pgtable_next(dom->pt, from, dom->last, &m);
+	for (dray_iova_t from = dom->io.first;
+	     from <= dom->io.last && dr_pgtable_next(dom->io.pt, from, dom->io.last, &m);
 	     from = m.iova + m.len)
 		if (dr_pte_owner(m.bits) == att->owner && m.iova + m.len - 1 > mask)
 			return dr_fail(EBUSY, "0x%" PRIx64 "+0x%zx is mapped above mask 0x%" PRIx64
@@ -446,9 +446,9 @@ int dray_device_set_mask(struct dray_device *dev, uint64_t mask)
 		return -EINVAL;
 	dom = att->dom;
 	pthread_mutex_lock(&dom->attach_lock);
-	if (mask < dom->first)
+	if (mask < dom->io.first)
 		err = dr_fail(ERANGE, "nothing in the domain lies below 0x%" PRIx64 "; its window "
-			      "begins at 0x%" PRIx64, mask, dom->first);
+			      "begins at 0x%" PRIx64, mask, dom->io.first);
 	else
 		err = check_mapped_below(att, mask);
 	if (!err)
@@ -464,5 +464,5 @@ int dray_device_fd(const struct dray_device *dev)
 
 	if (!dom)
 		return dr_fail(EINVAL, "device is NULL or closed; open one first");
-	return dom->ops->device_fd(dev->bd);
+	return dom->io.ops->device_fd(dev->bd);
 }

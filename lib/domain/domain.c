@@ -142,47 +142,47 @@ static int choose_window(const struct dray_domain_opts *o, const struct dr_backe
 /* Everything but the slab, in the order in which it is taken down again by undo_open(). */
 static void undo_open(struct dray_domain *dom)
 {
-	if (dom->space)
-		dray_iova_space_close(dom->space);
-	if (dom->be)
-		dom->ops->close(dom->be);
-	if (dom->pt)
-		dr_pgtable_close(dom->pt);
-	dom->space = NULL;
-	dom->be = NULL;
-	dom->pt = NULL;
+	if (dom->io.space)
+		dray_iova_space_close(dom->io.space);
+	if (dom->io.be)
+		dom->io.ops->close(dom->io.be);
+	if (dom->io.pt)
+		dr_pgtable_close(dom->io.pt);
+	dom->io.space = NULL;
+	dom->io.be = NULL;
+	dom->io.pt = NULL;
 }
 
 static int open_parts(struct dray_domain *dom, const struct dray_domain_opts *o)
 {
 	struct dr_backend_args args = {
-		.type = o->type, .profile = o->sim_profile, .log = &dom->log,
+		.type = o->type, .profile = o->sim_profile, .log = &dom->io.log,
 		.first = o->first, .last = o->last,
 	};
 	struct dray_iova_opts space = { .size = sizeof(space) };
-	int err = choose_backend(o->backend, &dom->ops);
+	int err = choose_backend(o->backend, &dom->io.ops);
 
 	if (err)
 		return err;
-	if (o->sim_profile && dom->ops->kind != DRAY_BACKEND_SIM)
+	if (o->sim_profile && dom->io.ops->kind != DRAY_BACKEND_SIM)
 		return dr_fail(EINVAL, "sim_profile is for DRAY_BACKEND_SIM; leave it NULL");
-	err = dr_pgtable_open(DR_PT_PAGE_SIZES, &dom->pt);
+	err = dr_pgtable_open(DR_PT_PAGE_SIZES, &dom->io.pt);
 	if (err)
 		return err;
-	args.pt = dom->pt;
-	err = dom->ops->open(&args, &dom->be);
+	args.pt = dom->io.pt;
+	err = dom->io.ops->open(&args, &dom->io.be);
 	if (err)
 		return err;
-	err = choose_window(o, &dom->be->limits, &dom->first, &dom->last);
+	err = choose_window(o, &dom->io.be->limits, &dom->io.first, &dom->io.last);
 	if (err)
 		return err;
-	space.granule = dom->be->limits.granule;
-	space.first = dom->first;
-	space.last = dom->last;
-	err = dray_iova_space_open(&space, &dom->space);
+	space.granule = dom->io.be->limits.granule;
+	space.first = dom->io.first;
+	space.last = dom->io.last;
+	err = dray_iova_space_open(&space, &dom->io.space);
 	if (err)
 		return err;
-	return dr_iova_set_usable(dom->space, dom->be->limits.usable, dom->be->limits.n_usable);
+	return dr_iova_set_usable(dom->io.space, dom->io.be->limits.usable, dom->io.be->limits.n_usable);
 }
 
 int dray_domain_open(const struct dray_domain_opts *opts, struct dray_domain **ret_dom)
@@ -212,13 +212,13 @@ int dray_domain_open(const struct dray_domain_opts *opts, struct dray_domain **r
 		return dr_fail(ENOMEM, "no page to tell a forked child by (MADV_WIPEONFORK)");
 	}
 	dom->flags = o.flags;
-	dom->log.fn = o.log;
-	dom->log.ctx = o.log_ctx;
+	dom->io.log.fn = o.log;
+	dom->io.log.ctx = o.log_ctx;
 	dom->devices = 0;
 	dom->attachments = NULL;
 	memset(dom->owners, 0, sizeof(dom->owners));
 	dom->owners[0] = 1; /* DR_OWNER_DOMAIN */
-	atomic_store_explicit(&dom->damaged, false, memory_order_relaxed);
+	atomic_store_explicit(&dom->io.damaged, false, memory_order_relaxed);
 	pthread_mutex_init(&dom->attach_lock, NULL);
 	pthread_mutex_init(&dom->explicit_lock, NULL);
 
@@ -228,8 +228,8 @@ int dray_domain_open(const struct dray_domain_opts *opts, struct dray_domain **r
 		dr_slab_give(&domains, dom);
 		return err;
 	}
-	dom->type = dom->be->type;
-	dom->granule_mask = dom->be->limits.granule - 1;
+	dom->type = dom->io.be->type;
+	dom->io.granule_mask = dom->io.be->limits.granule - 1;
 	/* Release: who finds the state OPEN finds the domain whole. */
 	atomic_store_explicit(&dom->state, DR_OPEN, memory_order_release);
 	*ret_dom = dom;
@@ -242,8 +242,8 @@ static bool is_unused_locked(const struct dray_domain *dom)
 
 	if (dom->devices)
 		return false;
-	ended = dr_counters_sum(&dom->counters, DR_ENDED);
-	return dr_counters_sum(&dom->counters, DR_BEGUN) == ended;
+	ended = dr_counters_sum(&dom->io.counters, DR_ENDED);
+	return dr_counters_sum(&dom->io.counters, DR_BEGUN) == ended;
 }
 
 /* Nobody holds the domain any more. */
@@ -258,7 +258,7 @@ static void destroy(struct dray_domain *dom)
 	undo_open(dom);
 	pthread_mutex_destroy(&dom->attach_lock);
 	pthread_mutex_destroy(&dom->explicit_lock);
-	dr_counters_close(&dom->counters);
+	dr_counters_close(&dom->io.counters);
 	dr_slab_give(&domains, dom);
 }
 
@@ -318,13 +318,13 @@ void dray_domain_close(struct dray_domain *dom)
 	if (dr_domain_is_forked(dom)) {
 		/* The parent's: its tables and locks are not ours to touch. */
 		if (atomic_exchange_explicit(&dom->state, DR_FREE, memory_order_relaxed) == DR_OPEN)
-			dom->ops->close_forked(dom->be);
+			dom->io.ops->close_forked(dom->io.be);
 		return;
 	}
 	if (!atomic_compare_exchange_strong(&dom->state, &open, DR_CLOSING)) {
 		dr_fail(EINVAL, "domain %p is closed already; close it once", (void *)dom);
 		if (open == DR_CLOSING)
-			dr_log(&dom->log, LOG_ERR, "domain %p closed twice", (void *)dom);
+			dr_log(&dom->io.log, LOG_ERR, "domain %p closed twice", (void *)dom);
 		return;
 	}
 	barrier_everywhere(); /* orders CLOSING before the sums: see 4 */
@@ -367,8 +367,8 @@ int dr_domain_enter(struct dray_device *dev, struct dray_domain **ret_dom, unsig
 	dom = att->dom;
 	*ret_owner = att->owner;
 	/* Before the count: it decides which block is counted in. */
-	dr_counters_ready(&dom->counters);
-	dr_count(&dom->counters, DR_BEGUN, 1);
+	dr_counters_ready(&dom->io.counters);
+	dr_count(&dom->io.counters, DR_BEGUN, 1);
 	dr_rcu_read_unlock();
 
 	*ret_dom = dom;
@@ -378,7 +378,7 @@ int dr_domain_enter(struct dray_device *dev, struct dray_domain **ret_dom, unsig
 void dr_domain_leave(struct dray_domain *dom)
 {
 	/* Release: what this thread did to the domain comes before its teardown. */
-	dr_count_order(&dom->counters, DR_ENDED, 1, memory_order_release);
+	dr_count_order(&dom->io.counters, DR_ENDED, 1, memory_order_release);
 	/* The compiler may not read ahead; the processor is held by the closer's barrier (4). */
 	atomic_signal_fence(memory_order_seq_cst);
 	if (atomic_load_explicit(&dom->state, memory_order_relaxed) == DR_CLOSING)

@@ -14,13 +14,9 @@
 #include <dray/device.h>
 #include <dray/domain.h>
 
-#include "backend/backend.h"
-#include "base/log.h"
 #include "base/process.h"
 #include "base/slab.h"
-#include "iova/space.h"
-#include "pgtable/pgtable.h"
-#include "stats/counters.h"
+#include "iospace/iospace.h"
 
 /* Life of a domain or a device. The word stays readable for ever: see base/slab.h. */
 enum dr_state {
@@ -37,17 +33,11 @@ struct dray_domain {
 
 	/* Set at open, constant while any thread may hold the domain. */
 	uint64_t process;                /* dr_process_id() of the opener */
-	const struct dr_backend_ops *ops;
-	struct dr_backend *be;
-	struct dr_pgtable *pt;
-	struct dray_iova_space *space;
 	uint32_t flags;
 	enum dray_domain_type type;
-	uint64_t granule_mask;           /* granule - 1 */
-	dray_iova_t first, last;         /* the window */
-	struct dr_log log;
 
-	_Atomic bool damaged;            /* set once, by whoever sees it first */
+	/* What its parts act on; each field says who guards it. */
+	struct dr_iospace io;
 
 	/* Attach, enable, detach, switch and be->limits, one at a time. Held over ioctls. */
 	pthread_mutex_t attach_lock;
@@ -59,8 +49,6 @@ struct dray_domain {
 	struct dr_attachment *attachments;
 	uint64_t owners[(DR_OWNER_MAX + 1) / 64]; /* owner numbers in use */
 	struct dray_domain *next_closing;
-
-	struct dr_counters counters;
 };
 
 /*
@@ -122,25 +110,7 @@ static inline bool dr_device_is_forked(const struct dray_device *dev)
 /* Tear down every closed domain that nothing holds any more. */
 void dr_reap(void);
 
-/*
- * The backend call behind every map and unmap (act.c). The caller owns [iova, iova + len) and
- * both are whole granules. Requests beyond the backend's max_op are split; a map that fails
- * half-way is undone, and *ret_refused tells that undoing was refused somewhere, so that the IOVA
- * must be quarantined.
- */
-int dr_act_map(struct dray_domain *dom, dray_iova_t iova, void *va, size_t len, uint64_t bits,
-	       bool *ret_refused);
-
-/*
- * Unmap one whole mapping; on return no device reaches it. 0, or the backend's error after having
- * counted and logged it and marked the domain damaged: then the IOVA must be quarantined.
- */
-int dr_act_unmap(struct dray_domain *dom, dray_iova_t iova, size_t len);
-
-/* Give an IOVA back, or quarantine it when a backend still holds it. */
-void dr_act_release(struct dray_domain *dom, dray_iova_t iova, size_t len, bool refused);
-
 /* Unmap what a device left mapped in a domain; counts leaks. */
-void dr_act_unmap_owner(struct dray_domain *dom, unsigned owner);
+void dr_domain_unmap_owner(struct dray_domain *dom, unsigned owner);
 
 #endif

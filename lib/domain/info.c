@@ -32,18 +32,18 @@ static void add_range(struct dray_range *list, uint32_t *n, dray_iova_t first, d
 /* Holes as the IOVA space has them, and the windows between them. */
 static void list_ranges(const struct dray_domain *dom, struct dray_domain_info *info)
 {
-	dray_iova_t next = dom->first;
+	dray_iova_t next = dom->io.first;
 	struct dray_range hole;
 
-	for (unsigned i = 0; dr_iova_nth_hole(dom->space, i, &hole); i++) {
+	for (unsigned i = 0; dr_iova_nth_hole(dom->io.space, i, &hole); i++) {
 		add_range(info->holes, &info->n_holes, hole.first, hole.last);
 		if (hole.first > next)
 			add_range(info->windows, &info->n_windows, next, hole.first - 1);
-		if (hole.last >= dom->last)
+		if (hole.last >= dom->io.last)
 			return;
 		next = hole.last + 1;
 	}
-	add_range(info->windows, &info->n_windows, next, dom->last);
+	add_range(info->windows, &info->n_windows, next, dom->io.last);
 }
 
 int dray_domain_info(const struct dray_domain *dom, struct dray_domain_info *inout)
@@ -56,26 +56,26 @@ int dray_domain_info(const struct dray_domain *dom, struct dray_domain_info *ino
 
 	if (err)
 		return err;
-	info.backend = dom->ops->kind;
+	info.backend = dom->io.ops->kind;
 	info.type = dom->type;
 	info.invalidation = dray_domain_invalidation(dom);
-	info.damaged = atomic_load_explicit(&dom->damaged, memory_order_relaxed);
-	info.first = dom->first;
-	info.last = dom->last;
-	info.memlock_limit = dom->ops->pins ? dr_hooks->memlock_limit() : UINT64_MAX;
-	info.pgtable_bytes = dr_pgtable_bytes(dom->pt);
-	gone = dr_counters_sum(&dom->counters, DR_UNMAP_BYTES);
-	info.mapped_bytes = dr_counters_sum(&dom->counters, DR_MAP_BYTES) - gone;
-	dr_iova_counts(dom->space, &counts);
+	info.damaged = atomic_load_explicit(&dom->io.damaged, memory_order_relaxed);
+	info.first = dom->io.first;
+	info.last = dom->io.last;
+	info.memlock_limit = dom->io.ops->pins ? dr_hooks->memlock_limit() : UINT64_MAX;
+	info.pgtable_bytes = dr_pgtable_bytes(dom->io.pt);
+	gone = dr_counters_sum(&dom->io.counters, DR_UNMAP_BYTES);
+	info.mapped_bytes = dr_counters_sum(&dom->io.counters, DR_MAP_BYTES) - gone;
+	dr_iova_counts(dom->io.space, &counts);
 	info.quarantined_bytes = counts.quarantined_bytes;
 	list_ranges(dom, &info);
 
 	pthread_mutex_lock(&d->attach_lock);
-	info.granule = dom->be->limits.granule;
-	info.page_sizes = dom->be->limits.page_sizes;
-	info.max_op = dom->be->max_op;
-	info.entries_limit = dom->be->limits.entries_limit;
-	info.entries_left = dom->ops->entries_left(dom->be);
+	info.granule = dom->io.be->limits.granule;
+	info.page_sizes = dom->io.be->limits.page_sizes;
+	info.max_op = dom->io.be->max_op;
+	info.entries_limit = dom->io.be->limits.entries_limit;
+	info.entries_left = dom->io.ops->entries_left(dom->io.be);
 	pthread_mutex_unlock(&d->attach_lock);
 
 	pthread_mutex_lock(&dr_life_lock);
@@ -91,7 +91,7 @@ int dray_stats_get(const struct dray_domain *dom, struct dray_stats *inout)
 
 	if (!dom)
 		return dr_fail(EINVAL, "domain is NULL; open one first");
-	c = &dom->counters;
+	c = &dom->io.counters;
 	s = (struct dray_stats){
 		.maps = dr_counters_sum(c, DR_MAPS),
 		.unmaps = dr_counters_sum(c, DR_UNMAPS),
@@ -115,5 +115,5 @@ void *dray_iova_to_va(const struct dray_domain *dom, dray_iova_t iova)
 		return NULL;
 	if (dom->type == DRAY_DOMAIN_IDENTITY)
 		return (void *)(uintptr_t)iova;
-	return dr_pgtable_va(dom->pt, iova);
+	return dr_pgtable_va(dom->io.pt, iova);
 }

@@ -8,15 +8,15 @@
 
 static int check_range(const struct dray_domain *dom, dray_iova_t first, dray_iova_t last)
 {
-	if (first > last || (first & dom->granule_mask) ||
-	    (last & dom->granule_mask) != dom->granule_mask)
+	if (first > last || (first & dom->io.granule_mask) ||
+	    (last & dom->io.granule_mask) != dom->io.granule_mask)
 		return dr_fail(EINVAL, "0x%" PRIx64 "..0x%" PRIx64 " is not whole granules of %"
 			       PRIu64 " bytes; align first down and last up", first, last,
-			       dom->granule_mask + 1);
-	if (first < dom->first || last > dom->last)
+			       dom->io.granule_mask + 1);
+	if (first < dom->io.first || last > dom->io.last)
 		return dr_fail(ERANGE, "0x%" PRIx64 "..0x%" PRIx64 " is outside the domain's "
-			       "window 0x%" PRIx64 "..0x%" PRIx64, first, last, dom->first,
-			       dom->last);
+			       "window 0x%" PRIx64 "..0x%" PRIx64, first, last, dom->io.first,
+			       dom->io.last);
 	return 0;
 }
 
@@ -31,7 +31,7 @@ int dray_domain_reserve(struct dray_domain *dom, dray_iova_t first, dray_iova_t 
 		err = check_range(dom, first, last);
 	if (err)
 		return err;
-	return dr_iova_resv(dom->space, first, last,
+	return dr_iova_resv(dom->io.space, first, last,
 			    flags & DRAY_RESERVE_FIXED ? DR_RESV_FIXED : DR_RESV_HOLE);
 }
 
@@ -43,5 +43,5 @@ int dray_domain_unreserve(struct dray_domain *dom, dray_iova_t first, dray_iova_
 		err = check_range(dom, first, last);
 	if (err)
 		return err;
-	return dr_iova_unresv(dom->space, first, last);
+	return dr_iova_unresv(dom->io.space, first, last);
 }

@@ -16,9 +16,9 @@ static int sim_device(const struct dray_device *dev, struct dr_backend_device **
 
 	if (!dom)
 		return dr_fail(EINVAL, "device is NULL or closed; open one first");
-	if (dom->ops != &dr_sim_ops)
+	if (dom->io.ops != &dr_sim_ops)
 		return dr_fail(ENOTSUP, "device %s is on %s; only devices of the software IOMMU can "
-			       "be played", dev->name, dom->ops->name);
+			       "be played", dev->name, dom->io.ops->name);
 	*ret_bd = dev->bd;
 	return 0;
 }
@@ -38,9 +38,9 @@ static int check_domain(const struct dray_domain *dom)
 {
 	int err = dr_domain_check(dom);
 
-	if (!err && dom->ops != &dr_sim_ops)
+	if (!err && dom->io.ops != &dr_sim_ops)
 		err = dr_fail(ENOTSUP, "the domain is on %s; this is for the software IOMMU",
-			      dom->ops->name);
+			      dom->io.ops->name);
 	return err;
 }
 
@@ -84,7 +84,7 @@ int dray_sim_set_cost(struct dray_domain *dom, uint32_t invalidate_ns, uint32_t 
 		return err;
 	if (flags & ~DRAY_SIM_NOCHECK)
 		return dr_fail(EINVAL, "cost flags 0x%x are unknown; use DRAY_SIM_NOCHECK", flags);
-	dr_sim_set_cost(dom->be, invalidate_ns, pin_ns_per_page, flags);
+	dr_sim_set_cost(dom->io.be, invalidate_ns, pin_ns_per_page, flags);
 	return 0;
 }
 
@@ -98,7 +98,7 @@ int dray_sim_walk(struct dray_domain *dom, dray_iova_t iova, struct dray_sim_wal
 		return err;
 	if (iova >> DR_PT_ADDR_BITS)
 		return dr_fail(ERANGE, "the tables translate %u bits", DR_PT_ADDR_BITS);
-	dr_sim_walk(dom->be, iova, &walk);
+	dr_sim_walk(dom->io.be, iova, &walk);
 	out.levels = walk.levels;
 	out.page_shift = walk.page_shift;
 	for (unsigned i = 0; i < walk.levels; i++)

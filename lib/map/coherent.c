@@ -44,7 +44,7 @@ static void *take_pages(size_t len, size_t align)
 
 static size_t whole_granules(const struct dray_domain *dom, size_t len)
 {
-	return (len + dom->granule_mask) & ~dom->granule_mask;
+	return (len + dom->io.granule_mask) & ~dom->io.granule_mask;
 }
 
 int dray_coherent_alloc(struct dray_device *dev, size_t len, uint32_t flags, void **ret_va,

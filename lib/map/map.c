@@ -97,7 +97,7 @@ static bool crosses(const struct dray_device *dev, dray_iova_t iova, size_t len)
 /* The whole granules around a buffer. */
 static struct dr_span span_of(const struct dray_domain *dom, const void *va, size_t len)
 {
-	uint64_t mask = dom->granule_mask;
+	uint64_t mask = dom->io.granule_mask;
 	struct dr_span s;
 
 	s.off = (uintptr_t)va & mask;
@@ -110,7 +110,7 @@ static struct dr_span span_of(const struct dray_domain *dom, const void *va, siz
 static int place(const struct dray_domain *dom, const struct dray_device *dev,
 		 const struct dr_span *s, size_t len, size_t align, dray_iova_t *ret_iova)
 {
-	uint64_t granule = dom->granule_mask + 1;
+	uint64_t granule = dom->io.granule_mask + 1;
 	uint64_t mask = atomic_load_explicit(&dev->dma_mask, memory_order_relaxed);
 	/* A buffer aligned beyond a granule because the device wants it keeps that. */
 	uint64_t least = dev->min_align > granule ? dev->min_align : granule;
@@ -131,18 +131,18 @@ static int place(const struct dray_domain *dom, const struct dray_device *dev,
 	if (!align && s->len >= LARGE_PAGE && least < LARGE_PAGE) {
 		req.align = LARGE_PAGE;
 		req.phase = (uintptr_t)s->va & (LARGE_PAGE - 1);
-		err = dr_iova_take(dom->space, &req, ret_iova);
+		err = dr_iova_take(dom->io.space, &req, ret_iova);
 		/* -EINVAL: at this offset it would cross the boundary wherever it went. */
 		if (err != -ENOSPC && err != -EINVAL)
 			return err;
 		req.align = least;
 		req.phase = 0;
 	}
-	err = dr_iova_take(dom->space, &req, ret_iova);
+	err = dr_iova_take(dom->io.space, &req, ret_iova);
 	if (err == -ENOSPC)
 		return dr_fail(ENOSPC, "no 0x%zx bytes of IOVA left at or below 0x%" PRIx64
 			       "; unmap something or widen the window", s->len,
-			       mask < dom->last ? mask : dom->last);
+			       mask < dom->io.last ? mask : dom->io.last);
 	return err;
 }
 
@@ -153,17 +153,17 @@ static int place_fixed(const struct dray_domain *dom, const struct dray_device *
 	uint64_t mask = atomic_load_explicit(&dev->dma_mask, memory_order_relaxed);
 	dray_iova_t first = iova - s->off, last = first + s->len - 1;
 
-	if (last < first || iova + len - 1 > mask || first < dom->first || last > dom->last)
+	if (last < first || iova + len - 1 > mask || first < dom->io.first || last > dom->io.last)
 		return dr_fail(ERANGE, "0x%" PRIx64 "+0x%zx is outside the device's mask 0x%" PRIx64
 			       " or the domain's window 0x%" PRIx64 "..0x%" PRIx64, iova, len, mask,
-			       dom->first, dom->last);
+			       dom->io.first, dom->io.last);
 	if (dev->min_align && (iova & (dev->min_align - 1)))
 		return dr_fail(EINVAL, "IOVA 0x%" PRIx64 " is not aligned to the device's %zu bytes; "
 			       "choose one that is", iova, dev->min_align);
 	if (crosses(dev, iova, len))
 		return dr_fail(EMSGSIZE, "0x%" PRIx64 "+0x%zx crosses the device's segment boundary "
 			       "of 0x%" PRIx64 " bytes", iova, len, dev->boundary_mask + 1);
-	return dr_iova_take_fixed(dom->space, first, last);
+	return dr_iova_take_fixed(dom->io.space, first, last);
 }
 
 /* IDENTITY: the buffer is where it is; the device must be able to say so. */
@@ -198,9 +198,9 @@ static int place_and_act(struct dray_domain *dom, struct dray_device *dev, const
 	}
 	if (err)
 		return err;
-	err = dr_act_map(dom, *ret_iova, s->va, s->len, bits, &refused);
+	err = dr_act_map(&dom->io, *ret_iova, s->va, s->len, bits, &refused);
 	if (err)
-		dr_act_release(dom, *ret_iova, s->len, refused);
+		dr_act_release(&dom->io, *ret_iova, s->len, refused);
 	return err;
 }
 
@@ -230,7 +230,7 @@ int dr_map_one(struct dray_device *dev, const struct dr_map_args *a, struct dray
 		if (!s.len)
 			err = dr_fail(EINVAL, "buffer %p+0x%zx passes the end of memory", a->va,
 				      a->len);
-		else if (a->iova != DRAY_IOVA_NONE && (a->iova & dom->granule_mask) != s.off)
+		else if (a->iova != DRAY_IOVA_NONE && (a->iova & dom->io.granule_mask) != s.off)
 			err = dr_fail(EINVAL, "IOVA 0x%" PRIx64 " and buffer %p differ inside a "
 				      "granule; keep the offset", a->iova, a->va);
 		else
@@ -239,7 +239,7 @@ int dr_map_one(struct dray_device *dev, const struct dr_map_args *a, struct dray
 	}
 	if (err)
 		goto fail;
-	dr_count(&dom->counters, DR_MAPS, 1);
+	dr_count(&dom->io.counters, DR_MAPS, 1);
 	*ret_map = (struct dray_mapping){
 		.iova = iova, .len = a->len,
 		.cookie = { (uintptr_t)dom, DR_RECEIPT_MAGIC | (uint64_t)owner },
@@ -247,7 +247,7 @@ int dr_map_one(struct dray_device *dev, const struct dr_map_args *a, struct dray
 	return 0;
 
 fail:
-	dr_count(&dom->counters, DR_MAP_FAILURES, 1);
+	dr_count(&dom->io.counters, DR_MAP_FAILURES, 1);
 	dr_domain_leave(dom);
 	return err;
 }
@@ -292,19 +292,19 @@ struct dray_domain *dr_receipt_domain(const struct dray_mapping *m)
 /* Take back a PAGING mapping. False when it is not live, or a device may still reach it. */
 static bool unmap_paging(struct dray_domain *dom, const struct dray_mapping *m, bool *ret_live)
 {
-	dray_iova_t first = m->iova & ~dom->granule_mask;
-	size_t len = (m->iova - first + m->len + dom->granule_mask) & ~dom->granule_mask;
+	dray_iova_t first = m->iova & ~dom->io.granule_mask;
+	size_t len = (m->iova - first + m->len + dom->io.granule_mask) & ~dom->io.granule_mask;
 	bool fixed, ok;
 
-	*ret_live = dr_iova_is_live(dom->space, first, len, &fixed);
+	*ret_live = dr_iova_is_live(dom->io.space, first, len, &fixed);
 	if (!*ret_live) {
-		dr_count(&dom->counters, DR_BAD_UNMAPS, 1);
-		dr_log(&dom->log, LOG_ERR, "unmap of 0x%" PRIx64 "+0x%zx, which is not mapped; a "
+		dr_count(&dom->io.counters, DR_BAD_UNMAPS, 1);
+		dr_log(&dom->io.log, LOG_ERR, "unmap of 0x%" PRIx64 "+0x%zx, which is not mapped; a "
 		       "receipt is good for one unmap", m->iova, m->len);
 		return false;
 	}
-	ok = !dr_act_unmap(dom, first, len);
-	dr_act_release(dom, first, len, !ok);
+	ok = !dr_act_unmap(&dom->io, first, len);
+	dr_act_release(&dom->io, first, len, !ok);
 	return ok;
 }
 
@@ -321,7 +321,7 @@ bool dr_unmap_one(struct dray_mapping *m)
 		if (dom->type != DRAY_DOMAIN_IDENTITY)
 			ok = unmap_paging(dom, m, &live);
 		if (live) {
-			dr_count(&dom->counters, DR_UNMAPS, 1);
+			dr_count(&dom->io.counters, DR_UNMAPS, 1);
 			dr_domain_leave(dom);
 		}
 	}

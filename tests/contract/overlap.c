@@ -78,7 +78,7 @@ static void raw_unmap(struct dray_domain *dom, dray_iova_t iova)
 {
 	struct vfio_iommu_type1_dma_unmap u = { .argsz = sizeof(u), .iova = iova, .size = PAGE };
 
-	CHECK(!ioctl(dr_type1_of(dom->be)->container, VFIO_IOMMU_UNMAP_DMA, &u));
+	CHECK(!ioctl(dr_type1_of(dom->io.be)->container, VFIO_IOMMU_UNMAP_DMA, &u));
 	CHECK_INT(u.size, PAGE);
 }
 
@@ -89,7 +89,7 @@ static void raw_map(struct dray_domain *dom, dray_iova_t iova, void *va)
 		.vaddr = (uintptr_t)va, .iova = iova, .size = PAGE,
 	};
 
-	CHECK(!ioctl(dr_type1_of(dom->be)->container, VFIO_IOMMU_MAP_DMA, &m));
+	CHECK(!ioctl(dr_type1_of(dom->io.be)->container, VFIO_IOMMU_MAP_DMA, &m));
 }
 
 /*

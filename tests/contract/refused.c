@@ -137,7 +137,7 @@ static void short_unmap_is_an_error(struct rig *rig)
 
 		CHECK_OK(dray_map_fixed(dev, iova, mem, 4 * PAGE, DRAY_BIDIRECTIONAL, 0, &m));
 		if (rig_is_sim(rig))
-			dr_pgtable_clear(dom->pt, iova, 4 * PAGE);
+			dr_pgtable_clear(dom->io.pt, iova, 4 * PAGE);
 		else
 			world_short_unmap(1, reported[i]);
 		dray_unmap(dev, &m);

@@ -93,9 +93,9 @@ void rig_warm(const struct rig *rig)
 void rig_refuse_unmap_after(const struct rig *rig, struct dray_domain *dom, size_t bytes)
 {
 	if (rig_is_sim(rig))
-		dr_sim_fail_unmap_at(dom->be, bytes / PAGE);
+		dr_sim_fail_unmap_at(dom->io.be, bytes / PAGE);
 	else
-		world_fail_nth(WORLD_IOCTL_UNMAP, (unsigned)(bytes / dom->be->max_op) + 1, EIO);
+		world_fail_nth(WORLD_IOCTL_UNMAP, (unsigned)(bytes / dom->io.be->max_op) + 1, EIO);
 }
 
 void rig_refuse_unmap(const struct rig *rig, struct dray_domain *dom)
@@ -105,7 +105,7 @@ void rig_refuse_unmap(const struct rig *rig, struct dray_domain *dom)
 
 void rig_set_max_op(struct dray_domain *dom, size_t bytes)
 {
-	dom->be->max_op = bytes;
+	dom->io.be->max_op = bytes;
 }
 
 struct dray_stats rig_stats(const struct dray_domain *dom)
@@ -130,7 +130,7 @@ static long count_blocks(const struct dray_domain *dom)
 	long n = 0;
 
 	for (unsigned i = 0; i < DR_THREADS; i++)
-		n += atomic_load(&dom->counters.by_thread[i]) != NULL;
+		n += atomic_load(&dom->io.counters.by_thread[i]) != NULL;
 	return n;
 }
 
@@ -139,8 +139,8 @@ static uint64_t count_mappings(const struct dray_domain *dom)
 	struct dr_pt_mapping m;
 	uint64_t n = 0;
 
-	for (dray_iova_t from = dom->first;
-	     from <= dom->last && dr_pgtable_next(dom->pt, from, dom->last, &m);
+	for (dray_iova_t from = dom->io.first;
+	     from <= dom->io.last && dr_pgtable_next(dom->io.pt, from, dom->io.last, &m);
 	     from = m.iova + m.len)
 		n++;
 	return n;
@@ -152,17 +152,17 @@ struct rig_state rig_state(const struct dray_domain *dom)
 	struct rig_state state = { .info = rig_info(dom) };
 	struct dr_iova_counts counts;
 
-	CHECK(dr_iova_space_is_valid(dom->space));
-	CHECK(dr_pgtable_is_valid(dom->pt));
-	dr_iova_counts(dom->space, &counts);
+	CHECK(dr_iova_space_is_valid(dom->io.space));
+	CHECK(dr_pgtable_is_valid(dom->io.pt));
+	dr_iova_counts(dom->io.space, &counts);
 	state.live_ranges = counts.live_ranges;
 	state.live_bytes = counts.live_bytes;
 	state.table_mappings = count_mappings(dom);
 	state.maps = stats.maps;
 	state.unmaps = stats.unmaps;
 	state.leaks = stats.leaks;
-	state.blocks = world_blocks() - (long)dom->space->spares -
-		       (long)dr_cache_blocks(dom->space) -
+	state.blocks = world_blocks() - (long)dom->io.space->spares -
+		       (long)dr_cache_blocks(dom->io.space) -
 		       (long)(state.info.pgtable_bytes / PAGE) - count_blocks(dom);
 	state.fds = world_fds();
 	return state;

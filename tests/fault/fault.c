@@ -61,7 +61,7 @@ static void undo_device_open(struct scene *s)
 /* Four mappings, one of them in three pieces, that a device must be given. */
 static void map_some(struct scene *s)
 {
-	s->dom->be->max_op = 2 * KB4;
+	s->dom->io.be->max_op = 2 * KB4;
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(dray_domain_map(s->dom, AT + i * MB2, s->mem, KB4,
 						 DRAY_PROT_READ, 0), 0);
@@ -83,7 +83,7 @@ static int run_map(struct scene *s)
 
 static void cut_small(struct scene *s)
 {
-	s->dom->be->max_op = 64 * KB4;
+	s->dom->io.be->max_op = 64 * KB4;
 }
 
 /* Nine pieces, over the edge of two tables. */
@@ -103,7 +103,7 @@ static void reserve_window(struct scene *s)
 /* The same, without spare records in the space: the next one has to be allocated. */
 static void reserve_bare(struct scene *s)
 {
-	struct dray_iova_space *space = s->dom->space;
+	struct dray_iova_space *space = s->dom->io.space;
 	struct dr_piece *p;
 
 	reserve_window(s);

@@ -101,8 +101,8 @@ static uint64_t count_in_table(const struct dray_domain *dom)
 	struct dr_pt_mapping m;
 	uint64_t n = 0;
 
-	for (dray_iova_t from = dom->first;
-	     from <= dom->last && dr_pgtable_next(dom->pt, from, dom->last, &m);
+	for (dray_iova_t from = dom->io.first;
+	     from <= dom->io.last && dr_pgtable_next(dom->io.pt, from, dom->io.last, &m);
 	     from = m.iova + m.len)
 		n++;
 	return n;
@@ -111,10 +111,10 @@ static uint64_t count_in_table(const struct dray_domain *dom)
 /* Blocks that a domain keeps for later calls: spare records, tables, counters, attachments. */
 static long kept_blocks(const struct dray_domain *dom)
 {
-	long n = (long)dom->space->spares + (long)(dr_pgtable_bytes(dom->pt) / KB4);
+	long n = (long)dom->io.space->spares + (long)(dr_pgtable_bytes(dom->io.pt) / KB4);
 
 	for (unsigned i = 0; i < DR_THREADS; i++)
-		n += atomic_load(&dom->counters.by_thread[i]) != NULL;
+		n += atomic_load(&dom->io.counters.by_thread[i]) != NULL;
 	for (const struct dr_attachment *a = dom->attachments; a; a = a->next_of_domain)
 		n++;
 	return n;
@@ -128,9 +128,9 @@ static void look(const struct dray_domain *dom, struct view *v, int i)
 	v->info[i].size = sizeof(v->info[i]);
 	assert_int_equal(dray_domain_info(dom, &v->info[i]), 0);
 	assert_int_equal(dray_stats_get(dom, &stats), 0);
-	assert_true(dr_iova_space_is_valid(dom->space));
-	assert_true(dr_pgtable_is_valid(dom->pt));
-	dr_iova_counts(dom->space, &counts);
+	assert_true(dr_iova_space_is_valid(dom->io.space));
+	assert_true(dr_pgtable_is_valid(dom->io.pt));
+	dr_iova_counts(dom->io.space, &counts);
 	v->live_ranges[i] = counts.live_ranges;
 	v->live_bytes[i] = counts.live_bytes;
 	v->in_table[i] = count_in_table(dom);

@@ -62,8 +62,8 @@ static void check_adds_up(const struct stress *s, const struct dray_domain *dom)
 	MUST(st.leaks == (dom == s->dom ? atomic_load(&s->device_leaks) : 0));
 	MUST(!st.unmap_errors && !st.bad_unmaps);
 	MUST(!info.mapped_bytes && !info.damaged && !info.quarantined_bytes && !info.devices);
-	MUST(dr_iova_space_is_valid(dom->space));
-	MUST(dr_pgtable_is_valid(dom->pt));
+	MUST(dr_iova_space_is_valid(dom->io.space));
+	MUST(dr_pgtable_is_valid(dom->io.pt));
 }
 
 static void start(struct worker *w, pthread_t *thread, unsigned *inout_n, unsigned count,

@@ -6,7 +6,8 @@ usage: includes.py ROOT
 
 Layers, each allowed to include those before it and itself:
 
-  lib/base < lib/stats, lib/pgtable, lib/iova < lib/backend < lib/domain < lib/map
+  lib/base < lib/cpu, lib/stats, lib/pgtable, lib/iova, lib/nvme < lib/backend < lib/iospace
+           < lib/flush < lib/bounce < lib/region < lib/domain < lib/map < lib/heap
 
 Directories of one layer do not include each other. Public headers include public headers and the C
 library. Tools stand on the public headers; of lib/ they may use lib/base, for the errors in words
@@ -16,7 +17,10 @@ import os
 import re
 import sys
 
-LAYERS = [["base"], ["stats", "pgtable", "iova"], ["backend"], ["domain"], ["map"]]
+LAYERS = [
+    ["base"], ["cpu", "stats", "pgtable", "iova", "nvme"], ["backend"], ["iospace"], ["flush"],
+    ["bounce"], ["region"], ["domain"], ["map"], ["heap"],
+]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 TOOLS_MAY = {"base"}
 

@@ -58,16 +58,16 @@ static struct dray_domain *open_scripted(uint64_t max_op)
 	ops.map = scripted_map;
 	ops.unmap = scripted_unmap;
 	ops.invalidate = scripted_invalidate;
-	dom->ops = &ops;
-	dom->be->max_op = max_op;
+	dom->io.ops = &ops;
+	dom->io.be->max_op = max_op;
 	/* This thread's counters. */
-	dr_counters_ready(&dom->counters);
+	dr_counters_ready(&dom->io.counters);
 	return dom;
 }
 
 static void close_scripted(struct dray_domain *dom)
 {
-	dom->ops = &dr_sim_ops;
+	dom->io.ops = &dr_sim_ops;
 	dray_domain_close(dom);
 }
 
@@ -78,7 +78,7 @@ static void test_cut(void **state)
 	bool refused = true;
 
 	(void)state;
-	assert_int_equal(dr_act_map(dom, AT, rig_memory, 8 * KB4, DR_PTE_READ, &refused), 0);
+	assert_int_equal(dr_act_map(&dom->io, AT, rig_memory, 8 * KB4, DR_PTE_READ, &refused), 0);
 	assert_false(refused);
 	assert_int_equal(script.maps, 3);
 	for (unsigned i = 0; i < 3; i++) {
@@ -88,7 +88,7 @@ static void test_cut(void **state)
 		assert_int_equal(script.bits[i], i ? DR_PTE_READ | DR_PTE_CONTINUE : DR_PTE_READ);
 	}
 	assert_ptr_equal(dray_iova_to_va(dom, AT + 7 * KB4), rig_memory + 7 * KB4);
-	assert_int_equal(dr_act_unmap(dom, AT, 8 * KB4), 0);
+	assert_int_equal(dr_act_unmap(&dom->io, AT, 8 * KB4), 0);
 	assert_int_equal(script.unmaps, 3);
 	for (unsigned i = 0; i < 3; i++) {
 		assert_int_equal(script.unmap_at[i], script.map_at[i]);
@@ -109,9 +109,9 @@ static void test_one_call_fits(void **state)
 	bool refused;
 
 	(void)state;
-	assert_int_equal(dr_act_map(dom, AT, rig_memory, 4 * KB4, DR_PTE_WRITE, &refused), 0);
+	assert_int_equal(dr_act_map(&dom->io, AT, rig_memory, 4 * KB4, DR_PTE_WRITE, &refused), 0);
 	assert_int_equal(script.maps, 1);
-	assert_int_equal(dr_act_unmap(dom, AT, 4 * KB4), 0);
+	assert_int_equal(dr_act_unmap(&dom->io, AT, 4 * KB4), 0);
 	assert_int_equal(script.unmaps, 1);
 	close_scripted(dom);
 }
@@ -125,7 +125,7 @@ static void test_piece_fails(void **state)
 		bool refused = true;
 
 		script.map_err[bad] = -ENOSPC;
-		assert_int_equal(dr_act_map(dom, AT, rig_memory, 4 * KB4, DR_PTE_READ, &refused),
+		assert_int_equal(dr_act_map(&dom->io, AT, rig_memory, 4 * KB4, DR_PTE_READ, &refused),
 				 -ENOSPC);
 		assert_false(refused);
 		assert_int_equal(script.maps, bad + 1);
@@ -148,7 +148,7 @@ static void test_undo_refused(void **state)
 	(void)state;
 	script.map_err[3] = -ENOMEM;
 	script.unmap_err[1] = -EIO;
-	assert_int_equal(dr_act_map(dom, AT, rig_memory, 4 * KB4, DR_PTE_READ, &refused), -ENOMEM);
+	assert_int_equal(dr_act_map(&dom->io, AT, rig_memory, 4 * KB4, DR_PTE_READ, &refused), -ENOMEM);
 	assert_true(refused);
 	assert_int_equal(script.unmaps, 3);
 	assert_null(dray_iova_to_va(dom, AT));
@@ -167,11 +167,11 @@ static void test_several_refused(void **state)
 	bool refused;
 
 	(void)state;
-	assert_int_equal(dr_act_map(dom, AT, rig_memory, 8 * KB4, DR_PTE_READ, &refused), 0);
+	assert_int_equal(dr_act_map(&dom->io, AT, rig_memory, 8 * KB4, DR_PTE_READ, &refused), 0);
 	script.unmap_err[1] = -EINVAL;
 	script.unmap_err[3] = -EIO;
 	script.gone[3] = KB4;
-	assert_int_equal(dr_act_unmap(dom, AT, 8 * KB4), -EINVAL);
+	assert_int_equal(dr_act_unmap(&dom->io, AT, 8 * KB4), -EINVAL);
 	assert_non_null(strstr(dray_errmsg(), "sim refused"));
 	assert_int_equal(script.unmaps, 4);
 	assert_int_equal(script.invalidations, 1);
@@ -189,14 +189,14 @@ static void test_release(void **state)
 	struct dray_domain *dom = open_scripted(KB4);
 
 	(void)state;
-	assert_int_equal(dr_iova_take_fixed(dom->space, AT, AT + KB4 - 1), 0);
-	dr_act_release(dom, AT, KB4, false);
-	assert_int_equal(dr_iova_take_fixed(dom->space, AT, AT + KB4 - 1), 0);
-	dr_act_release(dom, AT, KB4, true);
+	assert_int_equal(dr_iova_take_fixed(dom->io.space, AT, AT + KB4 - 1), 0);
+	dr_act_release(&dom->io, AT, KB4, false);
+	assert_int_equal(dr_iova_take_fixed(dom->io.space, AT, AT + KB4 - 1), 0);
+	dr_act_release(&dom->io, AT, KB4, true);
 	assert_int_equal(rig_info(dom).quarantined_bytes, KB4);
-	assert_int_equal(dr_iova_take_fixed(dom->space, AT, AT + KB4 - 1), -EEXIST);
+	assert_int_equal(dr_iova_take_fixed(dom->io.space, AT, AT + KB4 - 1), -EEXIST);
 	assert_int_equal(rig_log[0], '\0');
-	dr_act_release(dom, AT, KB4, false);
+	dr_act_release(&dom->io, AT, KB4, false);
 	assert_int_equal(rig_level, LOG_CRIT);
 	assert_int_equal(rig_info(dom).quarantined_bytes, KB4);
 	close_scripted(dom);

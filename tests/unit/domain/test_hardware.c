@@ -53,7 +53,7 @@ static uint64_t live_ranges(const struct dray_domain *dom)
 {
 	struct dr_iova_counts counts;
 
-	dr_iova_counts(dom->space, &counts);
+	dr_iova_counts(dom->io.space, &counts);
 	return counts.live_ranges;
 }
 
@@ -76,7 +76,7 @@ static void assert_as_before(const struct dray_domain *dom)
 	assert_int_equal(vfio_fake_fds_open(), before.fds);
 	assert_int_equal(vfio_fake_mappings(), before.mappings);
 	assert_int_equal(live_ranges(dom), before.live);
-	assert_true(dr_iova_space_is_valid(dom->space));
+	assert_true(dr_iova_space_is_valid(dom->io.space));
 }
 
 /* 1 MiB to 2^39, less the window of x86 interrupts, until somebody knows better. */

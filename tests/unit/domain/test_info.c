@@ -84,7 +84,7 @@ static void test_bytes(void **state)
 	assert_int_equal(rig_stats(dom).map_bytes, 5 * KB4);
 	dray_unmap(dev, &m);
 	assert_int_equal(rig_info(dom).mapped_bytes, 3 * KB4);
-	dr_sim_fail_unmap_at(dom->be, 1);
+	dr_sim_fail_unmap_at(dom->io.be, 1);
 	assert_int_equal(dray_domain_unmap(dom, BASE, 3 * KB4), -EIO);
 	/* One of the three is gone, the range is lost as a whole. */
 	assert_int_equal(rig_info(dom).mapped_bytes, 2 * KB4);
@@ -120,12 +120,12 @@ static void test_log_may_ask_back(void **state)
 	assert_int_equal(dray_domain_open(&opts, &logged_domain), 0);
 	dev = rig_plug(logged_domain, "sim1");
 	m = rig_map(dev, rig_memory, KB4);
-	dr_sim_fail_unmap_at(logged_domain->be, 0);
+	dr_sim_fail_unmap_at(logged_domain->io.be, 0);
 	dray_unmap(dev, &m);
 	assert_int_equal(asked, 1);
 	assert_int_equal(dray_domain_map(logged_domain, BASE, rig_memory, KB4, DRAY_PROT_READ, 0),
 			 0);
-	dr_sim_fail_unmap_at(logged_domain->be, 0);
+	dr_sim_fail_unmap_at(logged_domain->io.be, 0);
 	assert_int_equal(dray_domain_unmap(logged_domain, BASE, KB4), -EIO);
 	assert_int_equal(asked, 2);
 	rig_map(dev, rig_memory, KB4);
@@ -147,7 +147,7 @@ static void test_silent(void **state)
 	assert_int_equal(dray_domain_open(&opts, &dom), 0);
 	dev = rig_plug(dom, "sim1");
 	m = rig_map(dev, rig_memory, KB4);
-	dr_sim_fail_unmap_at(dom->be, 0);
+	dr_sim_fail_unmap_at(dom->io.be, 0);
 	dray_unmap(dev, &m);
 	assert_int_equal(rig_info(dom).damaged, 1);
 	dray_device_close(dev);

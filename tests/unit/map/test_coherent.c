@@ -111,7 +111,7 @@ static void test_free_gives_back_once(void **state)
 	(void)state;
 	assert_int_equal(dray_coherent_alloc(dev, 2 * KB4, 0, &va, &m), 0);
 	copy = m;
-	dr_sim_fail_unmap_at(dom->be, 1);
+	dr_sim_fail_unmap_at(dom->io.be, 1);
 	dray_coherent_free(dev, va, &m);
 	assert_int_equal(held, 2 * KB4);
 	assert_int_equal(rig_info(dom).quarantined_bytes, 2 * KB4);

@@ -61,7 +61,7 @@ static void test_refused_in_the_middle(void **state)
 	assert_int_equal(dray_domain_map(dom, AT, rig_memory, KB4, DRAY_PROT_READ, 0), 0);
 	assert_int_equal(dray_domain_map(dom, AT + KB4, rig_memory, 3 * KB4, DRAY_PROT_READ, 0), 0);
 	/* The next unmap longer than two granules stops there. */
-	dr_sim_fail_unmap_at(dom->be, 2);
+	dr_sim_fail_unmap_at(dom->io.be, 2);
 	assert_int_equal(dray_domain_unmap(dom, AT, 12 * KB4), -EIO);
 	assert_int_equal(rig_info(dom).quarantined_bytes, 3 * KB4);
 	assert_int_equal(rig_stats(dom).unmaps, 1 + 3);

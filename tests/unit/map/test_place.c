@@ -150,7 +150,7 @@ static void test_random_devices_and_buffers(void **state)
 		dray_unmap(dev, &live[s].m);
 	assert_int_equal(rig_info(dom).mapped_bytes, 0);
 	assert_int_equal(rig_stats(dom).bad_unmaps, 0);
-	assert_true(dr_iova_space_is_valid(dom->space));
+	assert_true(dr_iova_space_is_valid(dom->io.space));
 	print_message("%u mapped, %u refused, %u found no room\n", done, refused, full);
 	assert_true(done > ROUNDS / 4 && refused > 0);
 	dray_device_close(dev);
