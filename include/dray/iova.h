@@ -48,6 +48,8 @@ struct dray_iova_opts {
  * @chunks_ever: different ones they have ever used
  * @chunk_free_bytes: free inside them, in no magazine
  * @largest_free: bytes of the longest free range outside chunks
+ * @retired_bytes: given up by their owner, not handed out before a flush has ended
+ * @free_ranges: element k: free ranges outside chunks, of 2^k bytes or more, less than 2^(k+1)
  */
 struct dray_iova_stats {
 	size_t size;
@@ -59,6 +61,8 @@ struct dray_iova_stats {
 	uint64_t bad_frees, quarantined_bytes;
 	uint64_t chunks, chunks_ever, chunk_free_bytes;
 	uint64_t largest_free;
+	uint64_t retired_bytes;
+	uint64_t free_ranges[64];
 };
 
 /**

@@ -5,7 +5,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-_Thread_local unsigned dr_thread_mine __attribute__((tls_model("initial-exec")));
+_Thread_local unsigned dr_thread_mine __attribute__((tls_model(DR_TLS_MODEL)));
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t taken[DR_THREADS / 64]; /* guarded by lock */

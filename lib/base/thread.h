@@ -12,8 +12,13 @@
 #define DR_THREADS 1024u
 #define DR_THREAD_NONE (~0u)
 
+/* How thread-local words are reached; a library that is loaded late may ask for another way. */
+#ifndef DR_TLS_MODEL
+#define DR_TLS_MODEL "initial-exec"
+#endif
+
 /* The number + 1, so that thread-local storage needs no initial image. Written by thread.c. */
-extern _Thread_local unsigned dr_thread_mine __attribute__((tls_model("initial-exec")));
+extern _Thread_local unsigned dr_thread_mine __attribute__((tls_model(DR_TLS_MODEL)));
 
 /* This thread's number, or DR_THREAD_NONE. Reads a thread-local word, no more. */
 static inline unsigned dr_thread_peek(void)

@@ -45,21 +45,45 @@
 #define DR_MAG_SEGMENTS 15u
 #define DR_MAG_FIRST    32u
 
-/* Records made at once: eight pages of them, so that their state bytes need few TLB entries. */
+/*
+ * Sizes are rounded up in zones above 4 GiB while chunks have at most this part of the zone: ranges
+ * leave at most a 32nd of it, so 95 % can be used; 48 bits have 16 TiB before that matters.
+ */
+#define DR_ROUND_PART 16u
+
+/* Records made at once: two pages of them. */
 #define DR_CHUNK_SLAB 32u
 
 /* Frees that the debug mode holds back per thread before the address may be taken again. */
 #define DR_RING_ENTRIES 128u
 
-/* What a granule's state byte says, at the first granule of a slot; 0 everywhere else. */
+/* State bytes lie one for each 4 KiB of IOVA, whatever the granule: a constant shift is cheap. */
+#define DR_STATE_SHIFT 12u
+
+/* What the state byte at the first granule of a slot says; 0 everywhere else. */
 enum {
 	DR_SLOT_NONE,
 	DR_SLOT_FREE,
 	DR_SLOT_QUAR,
-	/* Live, and the order of its size in the low bits; of odd sizes the chunk knows more. */
+	DR_SLOT_HELD,    /* hold.c: a run of slots begins here */
+	DR_SLOT_HELD_ON, /* and goes on */
+	/*
+	 * Retired or live, and in the low bits log2 of its bytes, or why that would not do: ODD,
+	 * the chunk knows more; SHORT, the bytes that follow do. Nothing is as long as 2 to the
+	 * power of these; 63 is free, for the short way takes it for length 0. Ordered: above QUAR
+	 * is in use, from LIVE on is live.
+	 */
+	DR_SLOT_RETIRED = 0x40,
 	DR_SLOT_LIVE = 0x80,
-	DR_SLOT_ODD = 0x1f,
+	DR_SLOT_ODD = 0x3d,
+	DR_SLOT_SHORT = 0x3e,
 };
+
+/*
+ * Bits of a range's granules that each of the two bytes behind a SHORT one has: so few that the
+ * byte looks like nobody's, whoever takes it for the first of a slot.
+ */
+#define DR_SHORT_BITS 6u
 
 /* Why a thread may not use the short way into its cache. */
 enum {
@@ -70,7 +94,7 @@ enum {
 
 /* Where a chunk is. */
 enum {
-	DR_CHUNK_RETIRED, /* no chunk: its addresses belong to the tree */
+	DR_CHUNK_GONE,   /* no chunk: its addresses belong to the tree */
 	DR_CHUNK_OWNED,   /* a thread fills its magazines from it */
 	DR_CHUNK_LISTED,  /* in lists[zone][n]: has free slots, waits for a thread */
 	DR_CHUNK_FULL,    /* every slot is out */
@@ -78,20 +102,14 @@ enum {
 
 /*
  * 512 granules cut into slots of n granules. The record of one stretch of addresses is made once
- * and stays until the space closes, so a pointer to it is always good; while it is retired it is
- * only a record. Aligned to its size: a pointer to a state byte leads to the chunk, and an entry of
- * the radix has room for n.
+ * and stays until the space closes, so a pointer to it is always good; while it is gone it is
+ * only a record.
  */
 struct dr_chunk {
-	/*
-	 * Written plainly by whoever holds the slot: its taker until it is given back, its giver
-	 * then. By dr_drain's files under lock and stop.
-	 */
-	_Atomic uint8_t state[DR_CHUNK_GRANULES];
 	uint64_t base; /* constant */
 	/* Free slots in the chunk itself. Anybody sets, the lock's holder clears. */
 	_Atomic uint64_t avail[DR_CHUNK_WORDS];
-	_Atomic(uintptr_t) *entry;                   /* constant; its place in the radix */
+	_Atomic uint64_t *entry;                     /* constant; its place in the radix */
 	_Atomic(struct dr_chunk *) next_returned;    /* who set returned; then the lock */
 	atomic_bool returned;                        /* on the returned stack */
 	uint8_t where;                               /* lock */
@@ -101,19 +119,15 @@ struct dr_chunk {
 	struct dr_chunk *prev, *next;                /* lock; LISTED only */
 	struct dr_chunk *next_record;                /* lock; every record of the space */
 	bool begins_slab;                            /* constant; one block with the next */
-} __attribute__((aligned(1024)));
+} __attribute__((aligned(64)));
 
-_Static_assert(sizeof(struct dr_chunk) == 1024, "chunk pointers leave ten bits for n");
-
-/* A leaf of the radix: chunk | n, or the chunk alone while it is retired. 512 chunks. */
+/*
+ * A leaf of the radix, 512 chunks: n << 48 | chunk, or the chunk alone while it is gone. No process
+ * has addresses above 48 bits unless it asks for them, and malloc does not.
+ */
+#define DR_ENTRY_SHIFT 48u
 struct dr_gig {
-	_Atomic(uintptr_t) entry[512];
-};
-
-/* A free slot: its address, and its state byte, so that neither waits for the other. */
-struct dr_entry {
-	uint64_t iova;
-	_Atomic uint8_t *state;
+	_Atomic uint64_t entry[512];
 };
 
 /*
@@ -123,8 +137,8 @@ struct dr_entry {
 struct dr_mag {
 	_Atomic uint32_t next; /* number of the one below in a depot stack, + 1 */
 	uint32_t number;       /* constant; place in the table */
-	uint16_t count, cap;
-	struct dr_entry entry[DR_MAG_ENTRIES];
+	uint16_t count, cap;   /* count: stale while the magazine is loaded */
+	uint64_t iova[DR_MAG_ENTRIES];
 } __attribute__((aligned(128))); /* as struct dr_tcache: neighbours belong to other threads */
 
 /* Lock-free stack: tag << 24 | number + 1 of the top one. */
@@ -133,20 +147,34 @@ struct dr_stack {
 	_Atomic uint32_t count; /* how many; may lag behind by the exchanges under way */
 } __attribute__((aligned(64)));
 
-/* One size in one zone, as one thread sees it. Guarded as struct dr_tcache. */
+/*
+ * One size in one zone, as one thread sees it: one line. Guarded as struct dr_tcache; what is
+ * atomic is read by who counts.
+ */
 struct dr_slot {
-	struct dr_mag *loaded, *prev; /* never NULL: dr_mag_none when there is none */
-	struct dr_chunk *cur;         /* the chunk it owns, or NULL */
-	_Atomic uint16_t n;           /* granules; 0: not attached, no quota; read by all */
-	uint16_t cap;                 /* of its magazines */
-	uint32_t credit;              /* seats: misses left before another size may have it */
-	_Atomic int64_t live;         /* takes less gives through this slot; read by all */
-};
+	uint64_t len;            /* of the addresses; 0: not attached, or an odd size */
+	_Atomic(uint64_t *) top; /* of the loaded magazine, above its last entry */
+	_Atomic(uint64_t *) low; /* its first entry */
+	uint64_t *high;          /* above its last possible one */
+	struct dr_mag *prev;     /* never NULL: dr_mag_none when there is none, loaded likewise */
+	struct dr_chunk *cur;    /* the chunk it owns, or NULL */
+	/*
+	 * Entries of the loaded magazine, and takes less gives through this slot: a take or a give
+	 * moves one from the one to the other, so it need not count twice.
+	 */
+	_Atomic int64_t sum;
+	_Atomic uint16_t n;      /* granules; 0: not attached, no quota */
+	uint16_t cap;            /* of its magazines */
+	uint16_t credit;         /* seats: misses left before another size may have it */
+	_Atomic uint16_t seq;    /* odd while the loaded magazine changes */
+} __attribute__((aligned(64)));
+
+_Static_assert(sizeof(struct dr_slot) == 64, "a pair touches one line of a thread's cache");
 
 /* Frees held back. Guarded as struct dr_tcache. */
 struct dr_ring {
 	uint32_t at;
-	struct dr_entry entry[DR_RING_ENTRIES];
+	uint64_t iova[DR_RING_ENTRIES]; /* 0: none */
 };
 
 /*
@@ -157,11 +185,17 @@ struct dr_ring {
 struct dr_tcache {
 	atomic_uint busy;  /* written by the thread */
 	atomic_uint flags; /* DR_STOPPED changes with the lock, the others are constant */
-	/* Takes less gives that no slot counts any more; as slot->live. */
-	_Atomic int64_t live_ranges, live_granules;
+	/* Takes less gives that no slot counts any more; read by all. */
+	_Atomic int64_t used_ranges, used_granules;
+	/* Of what is used, retired less what came back from that; the same. */
+	_Atomic int64_t retired_ranges, retired_granules;
+	/* Of the slots that are used, what their ranges leave over; the same. */
+	_Atomic int64_t slack_granules;
 	_Atomic uint64_t back_granules; /* returned to chunks without the lock */
 	struct dr_ring *ring;           /* debug mode only, else NULL */
-	struct dr_slot slot[DR_ZONES][DR_CLASSES];
+	/* Powers of two of the top zone, by log2 of the bytes: no other check is needed. */
+	struct dr_slot hot[64];
+	struct dr_slot slot[DR_ZONES][DR_CLASSES]; /* the others */
 } __attribute__((aligned(128))); /* two lines: the adjacent-line prefetcher pairs them */
 
 struct dr_cache {
@@ -172,12 +206,22 @@ struct dr_cache {
 	uint64_t granule_mask;
 	unsigned granule_shift, chunk_shift;
 	unsigned zones;
+	/* Zones that round sizes up, a bit each. Changes with the lock, read by all. */
+	atomic_uint rounding;
 	struct dray_range zone[DR_ZONES]; /* from the top down */
+	uint64_t round_max[DR_ZONES];     /* chunks up to which it does; 0: it never does */
 	unsigned flags;         /* DR_FENCED, DR_DEBUG */
+	/* Where the byte of address 0 would be; what is reserved for bytes, from base on. */
+	uintptr_t states;
+	void *states_block;
+	size_t states_len;
 	_Atomic(struct dr_gig *) *root; /* elements: set once each, by the lock's holder */
 
-	/* Element: set once by the thread that has the number, with the lock; read by all. */
-	_Atomic(struct dr_tcache *) by_thread[DR_THREADS];
+	/*
+	 * By number + 1, which is what a thread has at hand; the first is none. Element: set once
+	 * by the thread that has the number, with the lock; read by all.
+	 */
+	_Atomic(struct dr_tcache *) by_thread[DR_THREADS + 1];
 	struct dr_stack full[DR_ZONES][DR_ORDERS];
 	struct dr_stack empty;
 	_Atomic(struct dr_chunk *) returned;      /* stack; pushed by all, taken whole */
@@ -191,23 +235,25 @@ struct dr_cache {
 	struct dr_tcache *spare; /* made ahead for a thread that only gives */
 	/* Taken from chunks less what was returned with the lock. */
 	uint64_t out_granules;
-	/* Corrections to the sum over threads: gives without a cache, moves to the tree. */
-	int64_t live_ranges, live_granules;
+	/* Corrections to the sums over threads: gives without a cache, moves to the tree. */
+	int64_t used_ranges, used_granules;
+	int64_t retired_ranges, retired_granules, slack_granules;
 	uint32_t mags;          /* magazines made */
 	struct dr_chunk *lists[DR_ZONES][DR_CHUNK_GRANULES + 1];
 	struct dr_chunk *records;
 	struct dr_chunk *slab;   /* records not used yet, slab_left of them */
 	unsigned slab_left;
-	uint64_t peak_granules;  /* live at the utmost, as far as growth has seen */
+	uint64_t peak_granules;  /* used at the utmost, as far as growth has seen */
 	uint64_t population_peak;
 	uint64_t chunks, n_records;
+	uint64_t zone_chunks[DR_ZONES];  /* those of each */
 	uint64_t refills, trims, drains, splits;
 	struct dray_iova_space *next_space; /* the list of open spaces and its lock */
 };
 
 extern struct dr_mag dr_mag_none;
 
-/* Is an IOVA of n granules kept in chunks at all? */
+/* Are chunks cut into slots of n granules? */
 static inline bool dr_cache_has_size(uint64_t n)
 {
 	/*
@@ -218,9 +264,20 @@ static inline bool dr_cache_has_size(uint64_t n)
 	       (!(n & (n - 1)) || DR_CHUNK_GRANULES % n <= DR_CHUNK_GRANULES / 8);
 }
 
-static inline struct dr_chunk *dr_chunk_of(const _Atomic uint8_t *state)
+/* The next power of two, for 1 to DR_CHUNK_GRANULES. */
+static inline unsigned dr_round_up(uint64_t n)
 {
-	return (struct dr_chunk *)((uintptr_t)state & ~(uintptr_t)(sizeof(struct dr_chunk) - 1));
+	return 1u << (63 - __builtin_clzll(2 * n - 1));
+}
+
+/* Granules of the slots that serve n granules there, 0 if none do. */
+static inline unsigned dr_slot_size(const struct dr_cache *c, unsigned zone, uint64_t n)
+{
+	if (n - 1 >= DR_CHUNK_GRANULES)
+		return 0;
+	if (n & (n - 1) && atomic_load_explicit(&c->rounding, memory_order_relaxed) >> zone & 1)
+		return dr_round_up(n);
+	return dr_cache_has_size(n) ? (unsigned)n : 0;
 }
 
 static inline unsigned dr_zone_of(const struct dr_cache *c, uint64_t iova)
@@ -232,32 +289,73 @@ static inline unsigned dr_zone_of(const struct dr_cache *c, uint64_t iova)
 	return z;
 }
 
-/* The chunk and n that hold @iova now: chunk | n, 0 where there never was one. */
-static inline uintptr_t dr_chunk_entry(const struct dr_cache *c, uint64_t iova)
+/* The chunk and n that hold @iova now, as struct dr_gig has them; 0 where there never was one. */
+static inline uint64_t dr_chunk_entry(const struct dr_cache *c, uint64_t iova)
 {
 	uint64_t index = (iova - c->base) >> c->chunk_shift;
 	struct dr_gig *gig;
 
 	if (index >= c->n_chunks)
 		return 0;
-	/* Acquire: the leaf and the chunk it names are complete. */
+	/* Acquire: the leaf, its bytes and the chunk it names are complete. */
 	gig = atomic_load_explicit(&c->root[index / 512], memory_order_acquire);
 	return gig ? atomic_load_explicit(&gig->entry[index % 512], memory_order_acquire) : 0;
 }
 
-/*
- * The state byte of the IOVA that begins at @iova and has @len bytes, if a chunk is cut that way
- * there, else NULL. Whether the slot is live is for the byte to say.
- */
-static inline _Atomic uint8_t *dr_chunk_slot(const struct dr_cache *c, uint64_t iova, uint64_t len)
+static inline struct dr_chunk *dr_entry_chunk(uint64_t entry)
 {
-	uintptr_t entry = dr_chunk_entry(c, iova);
-	uint64_t n = entry & (sizeof(struct dr_chunk) - 1);
-	struct dr_chunk *chunk = (struct dr_chunk *)(entry - n);
+	return (struct dr_chunk *)(uintptr_t)(entry & ((UINT64_C(1) << DR_ENTRY_SHIFT) - 1));
+}
 
-	if (!n || n << c->granule_shift != len || iova & c->granule_mask)
-		return NULL;
-	return &chunk->state[((iova - c->base) >> c->granule_shift) % DR_CHUNK_GRANULES];
+static inline unsigned dr_entry_n(uint64_t entry)
+{
+	return (unsigned)(entry >> DR_ENTRY_SHIFT);
+}
+
+/* The chunk that a cached address lies in. */
+static inline struct dr_chunk *dr_chunk_at(const struct dr_cache *c, uint64_t iova)
+{
+	return dr_entry_chunk(dr_chunk_entry(c, iova));
+}
+
+/* The state byte of an address in a chunk. */
+static inline _Atomic uint8_t *dr_state(const struct dr_cache *c, uint64_t iova)
+{
+	return (_Atomic uint8_t *)(c->states + (uintptr_t)(iova >> DR_STATE_SHIFT));
+}
+
+static inline uint64_t dr_chunk_iova(const struct dr_cache *c, const struct dr_chunk *chunk,
+				     unsigned slot)
+{
+	return chunk->base + ((uint64_t)slot * chunk->n << c->granule_shift);
+}
+
+static inline uint8_t dr_chunk_state(const struct dr_cache *c, const struct dr_chunk *chunk,
+				     unsigned slot)
+{
+	return atomic_load_explicit(dr_state(c, dr_chunk_iova(c, chunk, slot)),
+				    memory_order_relaxed);
+}
+
+static inline void dr_chunk_set_state(const struct dr_cache *c, const struct dr_chunk *chunk,
+				      unsigned slot, uint8_t state)
+{
+	atomic_store_explicit(dr_state(c, dr_chunk_iova(c, chunk, slot)), state,
+			      memory_order_relaxed);
+}
+
+/*
+ * Granules of the slots where [iova, iova + len) is, if such a slot may have that range, else 0.
+ * Whether it has is for its bytes to say.
+ */
+static inline unsigned dr_chunk_cut(const struct dr_cache *c, uint64_t iova, uint64_t len)
+{
+	unsigned cut = dr_entry_n(dr_chunk_entry(c, iova));
+	uint64_t n = len >> c->granule_shift;
+
+	if (!cut || (iova | len) & c->granule_mask || n - 1 >= DR_CHUNK_GRANULES)
+		return 0;
+	return n == cut || dr_round_up(n) == cut ? cut : 0;
 }
 
 /* Magazine entries of n granules: up to a chunk's worth, at least four. */
@@ -274,6 +372,118 @@ static inline unsigned dr_class_of(uint64_t n)
 	if (!(n & (n - 1)))
 		return (unsigned)__builtin_ctzll(n);
 	return DR_ORDERS + ((uint32_t)n * 0x9e3779b1u >> 29);
+}
+
+/* The byte of an address of n granules that is live or retired, in a slot of @cut. */
+static inline uint8_t dr_slot_byte(const struct dr_cache *c, uint8_t state, uint64_t n,
+				   unsigned cut)
+{
+	if (n != cut)
+		return state | DR_SLOT_SHORT;
+	return (uint8_t)(state |
+			 (n & (n - 1) ? DR_SLOT_ODD : dr_class_of(n) + c->granule_shift));
+}
+
+/*
+ * Granules of the range that a slot of three granules or more has, where they are less than the
+ * slot's; else 0. Written by who owns the address.
+ */
+static inline unsigned dr_short_n(const _Atomic uint8_t *state)
+{
+	return atomic_load_explicit(&state[1], memory_order_relaxed) |
+	       (unsigned)atomic_load_explicit(&state[2], memory_order_relaxed) << DR_SHORT_BITS;
+}
+
+static inline void dr_short_set(_Atomic uint8_t *state, unsigned n)
+{
+	atomic_store_explicit(&state[1], (uint8_t)(n & ((1u << DR_SHORT_BITS) - 1)),
+			      memory_order_relaxed);
+	atomic_store_explicit(&state[2], (uint8_t)(n >> DR_SHORT_BITS), memory_order_relaxed);
+}
+
+/* Has the slot a range of n granules in state @byte, which is dr_slot_byte()? */
+static inline bool dr_slot_says(const _Atomic uint8_t *state, uint8_t byte, uint64_t n,
+				unsigned cut)
+{
+	/* The other bytes only after the first one said that there are any. */
+	return atomic_load_explicit(state, memory_order_relaxed) == byte &&
+	       (n == cut || dr_short_n(state) == n);
+}
+
+/* Granules of the range that a used or quarantined slot has: all of it, or less. */
+static inline unsigned dr_slot_has(const struct dr_cache *c, const struct dr_chunk *chunk,
+				   unsigned slot)
+{
+	unsigned n = 0;
+
+	if (chunk->n >= 3)
+		n = dr_short_n(dr_state(c, dr_chunk_iova(c, chunk, slot)));
+	return n ? n : chunk->n;
+}
+
+/* Somebody will give it back. */
+static inline bool dr_slot_is_used(uint8_t state)
+{
+	return state >= DR_SLOT_HELD;
+}
+
+/* The byte of a slot that is the caller's, from one value to another; false: it was not @from. */
+static inline bool dr_slot_turn(const struct dr_cache *c, _Atomic uint8_t *state, uint8_t from,
+				uint8_t to)
+{
+	if (c->flags & DR_DEBUG)
+		return atomic_compare_exchange_strong_explicit(state, &from, to,
+							       memory_order_relaxed,
+							       memory_order_relaxed);
+	if (atomic_load_explicit(state, memory_order_relaxed) != from)
+		return false;
+	atomic_store_explicit(state, to, memory_order_relaxed);
+	return true;
+}
+
+static inline struct dr_tcache *dr_tcache_at(const struct dr_cache *c, unsigned number)
+{
+	/* Acquire: it is complete. */
+	return atomic_load_explicit(&c->by_thread[number + 1], memory_order_acquire);
+}
+
+static inline struct dr_slot *dr_slot_of(const struct dr_cache *c, struct dr_tcache *t,
+					 unsigned zone, unsigned class)
+{
+	return !zone && class < DR_ORDERS ? &t->hot[class + c->granule_shift] :
+					    &t->slot[zone][class];
+}
+
+static inline uint16_t dr_slot_n(const struct dr_slot *slot)
+{
+	return atomic_load_explicit(&slot->n, memory_order_relaxed);
+}
+
+static inline uint64_t *dr_slot_top(const struct dr_slot *slot)
+{
+	return atomic_load_explicit(&slot->top, memory_order_relaxed);
+}
+
+static inline void dr_slot_set_top(struct dr_slot *slot, uint64_t *top)
+{
+	atomic_store_explicit(&slot->top, top, memory_order_relaxed);
+}
+
+static inline uint64_t *dr_slot_low(const struct dr_slot *slot)
+{
+	return atomic_load_explicit(&slot->low, memory_order_relaxed);
+}
+
+/* Entries of the loaded magazine. */
+static inline unsigned dr_slot_count(const struct dr_slot *slot)
+{
+	return (unsigned)(dr_slot_top(slot) - dr_slot_low(slot));
+}
+
+/* The loaded magazine. */
+static inline struct dr_mag *dr_slot_mag(const struct dr_slot *slot)
+{
+	return (struct dr_mag *)((char *)dr_slot_low(slot) - offsetof(struct dr_mag, iova));
 }
 
 int dr_cache_open(struct dray_iova_space *s, bool debug);
@@ -295,13 +505,24 @@ uint64_t dr_mag_pour(struct dr_cache *c, struct dr_mag *mag);
 uint64_t dr_depot_granules(const struct dr_cache *c);
 /* Keep the population rule when @more granules are about to leave their chunks. */
 void dr_depot_trim_locked(struct dray_iova_space *s, uint64_t more);
-void dr_cache_live_locked(const struct dr_cache *c, int64_t *ret_ranges, int64_t *ret_granules);
+/*
+ * Live and retired together, and retired alone; ranges and granules. What is used is whole slots,
+ * slack that part of them which their ranges leave over; what is retired is ranges.
+ */
+struct dr_cache_sums {
+	int64_t used_ranges, used_granules;
+	int64_t retired_ranges, retired_granules;
+	int64_t slack_granules;
+};
+void dr_cache_sum_locked(const struct dr_cache *c, struct dr_cache_sums *ret_sums);
+/* What the population rule allows with this peak and the quota there is, in granules. */
+uint64_t dr_depot_limit_locked(const struct dr_cache *c, uint64_t peak);
 uint64_t dr_cache_out_locked(const struct dr_cache *c);
 
 /* --- chunk.c: where addresses come from --- */
 
 /* Set the slot's bit: one atomic, from anywhere. The byte says FREE already. */
-void dr_chunk_return(struct dr_cache *c, struct dr_entry e);
+void dr_chunk_return(struct dr_cache *c, uint64_t iova);
 /* Look at every chunk that changed since the last time. */
 void dr_chunks_settle_locked(struct dray_iova_space *s);
 /* Fill the slot's empty loaded magazine. How many entries; 0: no room, or no memory. */
@@ -310,7 +531,7 @@ unsigned dr_chunks_fill_locked(struct dray_iova_space *s, unsigned zone, struct 
 void dr_chunk_disown_locked(struct dray_iova_space *s, struct dr_chunk *chunk);
 /* Slots in the chunk itself. */
 unsigned dr_chunk_free_slots(const struct dr_chunk *chunk);
-/* Make pieces of what is live or quarantined, gaps of the rest. -ENOMEM. Stopped and drained. */
+/* Make pieces of what is used or quarantined, gaps of the rest. -ENOMEM. Stopped and drained. */
 int dr_chunk_split_locked(struct dray_iova_space *s, struct dr_chunk *chunk);
 
 /* --- seat.c: a thread's cache, its slots, its exit --- */
@@ -321,11 +542,15 @@ struct dr_tcache *dr_tcache_get_locked(struct dr_cache *c, unsigned number);
 struct dr_tcache *dr_tcache_adopt_locked(struct dr_cache *c, unsigned number);
 /* Begin to use a free slot for n granules; magazines come later. */
 void dr_slot_attach(struct dr_cache *c, struct dr_slot *slot, unsigned n);
+/* Change the loaded magazine; what the old one has is in its count. */
+void dr_slot_load(struct dr_slot *slot, struct dr_mag *mag);
+/* Takes less gives through it. */
+int64_t dr_slot_used(const struct dr_slot *slot);
 /* Inverse: everything back to depot and chunks. */
 void dr_slot_detach_locked(struct dray_iova_space *s, struct dr_tcache *t, unsigned zone,
 			   unsigned class);
 void dr_tcache_empty_locked(struct dray_iova_space *s, struct dr_tcache *t);
-/* The slot for n granules; NULL: another size has the seat. */
+/* The thread's slot for slots of n granules; NULL: another size has the seat. */
 struct dr_slot *dr_slot_get_locked(struct dray_iova_space *s, struct dr_tcache *t, unsigned zone,
 				   unsigned n);
 /* Slots for an empty loaded magazine. False: no room in the zone, or no memory. */
@@ -345,14 +570,24 @@ int dr_cache_clear_locked(struct dray_iova_space *s, uint64_t first, uint64_t la
 			  bool quarantined_too);
 /* The tree has no room: what the caches hold. 0: it has now; -ENOSPC; -ENOMEM. */
 int dr_cache_make_room_locked(struct dray_iova_space *s, const struct dr_fit *fit, uint64_t last);
-/* Any slot in [first, last] that is live or quarantined? */
+/* Any slot in [first, last] that is used or quarantined? */
 bool dr_cache_any_used_locked(struct dray_iova_space *s, uint64_t first, uint64_t last);
+
+/* --- hold.c: gaps that a flusher takes for the time of a call, false without caches too --- */
+
+/* [first, last] lies in one chunk. */
+bool dr_cache_hold_locked(struct dray_iova_space *s, uint64_t first, uint64_t last);
+/* Inverse; false: nothing exactly like it is held. */
+bool dr_cache_unhold_locked(struct dray_iova_space *s, uint64_t first, uint64_t len);
+bool dr_cache_is_held_locked(const struct dray_iova_space *s, uint64_t first, uint64_t len);
 
 /* --- census.c --- */
 
 /* Does a chunk say that it is live? False tells nothing. */
 bool dr_cache_is_live(const struct dray_iova_space *s, dray_iova_t iova, size_t len);
-bool dr_cache_quarantine_locked(struct dray_iova_space *s, dray_iova_t iova, size_t len);
+/* @from: bits of DR_PIECE_OWNED, as of the piece that it would be without caches. */
+bool dr_cache_quarantine_locked(struct dray_iova_space *s, dray_iova_t iova, size_t len,
+				uint16_t from);
 void dr_cache_add_counts_locked(const struct dray_iova_space *s, struct dr_iova_counts *inout);
 uint64_t dr_cache_quarantined_locked(const struct dray_iova_space *s);
 /* Blocks of memory that the caches keep until close; for tests. */

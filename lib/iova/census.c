@@ -2,61 +2,88 @@
 /*
  * Counting what the caches hold: statistics, and every invariant.
  *
- * 1. What is live is the sum of what thread numbers took less what they gave. Each term is one
- *    thread's plain counter; a term alone may be negative, because addresses change hands. The sum
- *    is exact whenever nobody is inside a cache, and else off by what is under way.
+ * 1. What is used is the sum of what thread numbers took less what they gave, what is retired the
+ *    sum of what they retired less what they gave of that; what is live is the difference. Each
+ *    term is one thread's plain counter; a term alone may be negative, because addresses change
+ *    hands. The sum is exact whenever nobody is inside a cache, and else off by what is under way.
+ *
+ *    Used ones are counted as slots, retired ones as ranges; slack, which only ranges that are no
+ *    powers of two have, is the difference between the used slots and the ranges in them.
  *
  * 2. The invariant: a slot of a chunk is in exactly one place. Its byte says FREE and it is in its
- *    chunk (bit set) or in exactly one magazine or ring; or its byte says LIVE or QUAR and it is in
- *    none of these. With all caches stopped and the lock held all of these can be counted. Entries
- *    of magazines are marked in passing (SEEN), so that one that is in two places shows.
+ *    chunk (bit set) or in exactly one magazine or ring; or its byte says LIVE, RETIRED, HELD or
+ *    QUAR and it is in none of these. With all caches stopped and the lock held all of these can be
+ *    counted. Entries of magazines are marked in passing (SEEN), so that one that is in two places
+ *    shows.
  */
 #include <errno.h>
+#include <string.h>
 
 #include <dray/iova.h>
 
+#include "base/bits.h"
 #include "base/err.h"
 #include "base/structs.h"
 #include "iova/cache.h"
 #include "iova/pieces.h"
 
 /* Only while the lock is held and every cache stopped. */
-#define SEEN 0x40u
+#define SEEN 0x10u
 
 bool dr_cache_is_live(const struct dray_iova_space *s, dray_iova_t iova, size_t len)
 {
-	const _Atomic uint8_t *state = s->cache ? dr_chunk_slot(s->cache, iova, len) : NULL;
+	const struct dr_cache *c = s->cache;
+	unsigned cut = c ? dr_chunk_cut(c, iova, len) : 0;
+	uint64_t n;
 
-	return state && atomic_load_explicit(state, memory_order_relaxed) >= DR_SLOT_LIVE;
+	if (!cut)
+		return false;
+	n = len >> c->granule_shift;
+	return dr_slot_says(dr_state(c, iova), dr_slot_byte(c, DR_SLOT_LIVE, n, cut), n, cut);
 }
 
-bool dr_cache_quarantine_locked(struct dray_iova_space *s, dray_iova_t iova, size_t len)
+bool dr_cache_quarantine_locked(struct dray_iova_space *s, dray_iova_t iova, size_t len,
+				uint16_t from)
 {
 	struct dr_cache *c = s->cache;
-	_Atomic uint8_t *state = c ? dr_chunk_slot(c, iova, len) : NULL;
-	uint8_t live;
+	unsigned cut = c ? dr_chunk_cut(c, iova, len) : 0;
+	_Atomic uint8_t *state;
+	uint64_t n;
+	uint8_t was;
 
-	if (!state)
+	if (!cut)
 		return false;
-	live = atomic_load_explicit(state, memory_order_relaxed);
-	if (live < DR_SLOT_LIVE ||
-	    !atomic_compare_exchange_strong_explicit(state, &live, DR_SLOT_QUAR,
+	state = dr_state(c, iova);
+	n = len >> c->granule_shift;
+	was = dr_slot_byte(c, from == DR_PIECE_RETIRED ? DR_SLOT_RETIRED : DR_SLOT_LIVE, n, cut);
+	/* How long it is stays where it is. */
+	if (!dr_slot_says(state, was, n, cut) ||
+	    !atomic_compare_exchange_strong_explicit(state, &was, DR_SLOT_QUAR,
 						     memory_order_relaxed, memory_order_relaxed))
 		return false;
-	c->live_ranges--;
-	c->live_granules -= (int64_t)(len >> c->granule_shift);
+	c->used_ranges--;
+	c->used_granules -= cut;
+	c->slack_granules -= cut - (int64_t)n;
+	if (from == DR_PIECE_RETIRED) {
+		c->retired_ranges--;
+		c->retired_granules -= (int64_t)n;
+	}
 	return true;
 }
 
 void dr_cache_add_counts_locked(const struct dray_iova_space *s, struct dr_iova_counts *inout)
 {
-	int64_t ranges, granules;
+	const struct dr_cache *c = s->cache;
+	struct dr_cache_sums sums;
 
-	if (!s->cache)
+	if (!c)
 		return;
-	dr_cache_live_locked(s->cache, &ranges, &granules);
-	inout->live_ranges += (uint64_t)ranges;
-	inout->live_bytes += (uint64_t)granules << s->cache->granule_shift;
+	dr_cache_sum_locked(c, &sums);
+	inout->live_ranges += (uint64_t)(sums.used_ranges - sums.retired_ranges);
+	inout->live_bytes += (uint64_t)(sums.used_granules - sums.slack_granules -
+					sums.retired_granules)
+			     << c->granule_shift;
+	inout->retired_bytes += (uint64_t)sums.retired_granules << c->granule_shift;
 }
 
 unsigned dr_cache_blocks(const struct dray_iova_space *s)
@@ -73,22 +100,12 @@ unsigned dr_cache_blocks(const struct dray_iova_space *s)
 	for (unsigned i = 0; i < DR_MAG_SEGMENTS; i++)
 		n += atomic_load_explicit(&c->seg[i], memory_order_relaxed) != NULL;
 	for (unsigned i = 0; i < DR_THREADS; i++) {
-		const struct dr_tcache *t =
-			atomic_load_explicit(&c->by_thread[i], memory_order_relaxed);
+		const struct dr_tcache *t = dr_tcache_at(c, i);
 
 		n += t ? 1u + (t->ring != NULL) : 0;
 	}
-	return n + (c->spare ? 1u + (c->spare->ring != NULL) : 0);
-}
-
-static unsigned slots_in_state(const struct dr_chunk *chunk, uint8_t state)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < chunk->slots; i++)
-		n += atomic_load_explicit(&chunk->state[i * chunk->n], memory_order_relaxed) ==
-		     state;
-	return n;
+	/* And the records of chunks' pieces. */
+	return n + (unsigned)c->chunks + (c->spare ? 1u + (c->spare->ring != NULL) : 0);
 }
 
 uint64_t dr_cache_quarantined_locked(const struct dray_iova_space *s)
@@ -99,9 +116,30 @@ uint64_t dr_cache_quarantined_locked(const struct dray_iova_space *s)
 	if (!c)
 		return 0;
 	for (const struct dr_chunk *chunk = c->records; chunk; chunk = chunk->next_record)
-		if (chunk->where != DR_CHUNK_RETIRED)
-			granules += (uint64_t)slots_in_state(chunk, DR_SLOT_QUAR) * chunk->n;
+		for (unsigned i = 0; chunk->where != DR_CHUNK_GONE && i < chunk->slots; i++)
+			if (dr_chunk_state(c, chunk, i) == DR_SLOT_QUAR)
+				granules += dr_slot_has(c, chunk, i);
 	return granules << c->granule_shift;
+}
+
+/* Every gap of the tree, by log2 of its bytes; the granule at 0 is nobody's. */
+static void count_gaps_locked(struct dray_iova_space *s, struct dray_iova_stats *inout)
+{
+	uint64_t at = s->window.first > s->granule ? s->window.first : s->granule;
+	const struct dr_piece *p;
+
+	while (at <= s->window.last) {
+		uint64_t last = s->window.last;
+
+		p = dr_tree_next(&s->tree, at, DR_TREE_ANY);
+		if (p)
+			last = p->first - 1;
+		if (!p || p->first > at)
+			inout->free_ranges[dr_log2(last - at + 1)]++;
+		if (!p || p->last >= s->window.last)
+			return;
+		at = p->last + 1;
+	}
 }
 
 int dray_iova_space_stats(const struct dray_iova_space *s, struct dray_iova_stats *inout)
@@ -117,25 +155,28 @@ int dray_iova_space_stats(const struct dray_iova_space *s, struct dray_iova_stat
 	dr_iova_counts(s, &counts);
 	st.live_ranges = counts.live_ranges;
 	st.live_bytes = counts.live_bytes;
+	st.retired_bytes = counts.retired_bytes;
 	st.bad_frees = counts.bad_frees;
 	st.quarantined_bytes = counts.quarantined_bytes;
 	c = s->cache;
 	pthread_mutex_lock(&mutable->lock);
+	count_gaps_locked(mutable, &st);
 	st.largest_free = dr_tree_max_gap(&s->tree, s->window.first, s->window.last);
 	if (c) {
 		uint64_t out = dr_cache_out_locked(c), free_granules = 0;
-		int64_t ranges, live;
+		struct dr_cache_sums sums;
 
-		dr_cache_live_locked(c, &ranges, &live);
+		dr_cache_sum_locked(c, &sums);
 		for (const struct dr_chunk *p = c->records; p; p = p->next_record)
-			if (p->where != DR_CHUNK_RETIRED)
+			if (p->where != DR_CHUNK_GONE)
 				free_granules += (uint64_t)dr_chunk_free_slots(p) * p->n;
 		for (unsigned i = 0; i < c->zones * DR_ORDERS; i++)
 			st.depot_full += atomic_load_explicit(
 				&c->full[i / DR_ORDERS][i % DR_ORDERS].count,
 				memory_order_relaxed);
 		st.depot_empty = atomic_load_explicit(&c->empty.count, memory_order_relaxed);
-		st.cached_bytes = (int64_t)out > live ? out - (uint64_t)live : 0;
+		if ((int64_t)out > sums.used_granules)
+			st.cached_bytes = out - (uint64_t)sums.used_granules;
 		st.cached_bytes <<= c->granule_shift;
 		st.quota_bytes = atomic_load_explicit(&c->quota_granules, memory_order_relaxed)
 				 << c->granule_shift;
@@ -155,15 +196,18 @@ int dray_iova_space_stats(const struct dray_iova_space *s, struct dray_iova_stat
 }
 
 /* A free slot outside its chunk: once only, of the right size, in the right zone. */
-static bool see(const struct dr_cache *c, struct dr_entry e, unsigned zone, unsigned n)
+static bool see(const struct dr_cache *c, uint64_t iova, unsigned zone, unsigned n)
 {
-	const struct dr_chunk *chunk = dr_chunk_of(e.state);
-	unsigned at = (unsigned)(e.state - chunk->state);
-	_Atomic uint8_t *state = e.state;
+	uint64_t entry = dr_chunk_entry(c, iova);
+	const struct dr_chunk *chunk = dr_entry_chunk(entry);
+	_Atomic uint8_t *state;
+	unsigned at;
 
-	if (chunk->where == DR_CHUNK_RETIRED ||
-	    e.iova != chunk->base + ((uint64_t)at << c->granule_shift) || at % chunk->n ||
-	    atomic_load_explicit(state, memory_order_relaxed) != DR_SLOT_FREE)
+	if (!dr_entry_n(entry) || chunk->where == DR_CHUNK_GONE || iova & c->granule_mask)
+		return false;
+	at = (unsigned)((iova - chunk->base) >> c->granule_shift);
+	state = dr_state(c, iova);
+	if (at % chunk->n || atomic_load_explicit(state, memory_order_relaxed) != DR_SLOT_FREE)
 		return false;
 	if (n && (chunk->n != n || chunk->zone != zone || zone >= c->zones))
 		return false;
@@ -174,32 +218,48 @@ static bool see(const struct dr_cache *c, struct dr_entry e, unsigned zone, unsi
 	return true;
 }
 
-static bool see_mag(const struct dr_cache *c, const struct dr_mag *mag, unsigned zone, unsigned n)
+static bool see_entries(const struct dr_cache *c, const struct dr_mag *mag, unsigned count,
+			unsigned zone, unsigned n)
 {
-	if (mag->count > mag->cap || mag->cap > DR_MAG_ENTRIES)
+	if (count > mag->cap || mag->cap > DR_MAG_ENTRIES)
 		return false;
-	for (unsigned i = 0; i < mag->count; i++)
-		if (!see(c, mag->entry[i], zone, n))
+	for (unsigned i = 0; i < count; i++)
+		if (!see(c, mag->iova[i], zone, n))
 			return false;
 	return true;
 }
 
-static bool see_thread(const struct dr_cache *c, const struct dr_tcache *t, uint64_t *inout_quota)
+static bool see_mag(const struct dr_cache *c, const struct dr_mag *mag, unsigned zone, unsigned n)
+{
+	return see_entries(c, mag, mag->count, zone, n);
+}
+
+static bool see_slot(const struct dr_cache *c, const struct dr_slot *slot, unsigned zone,
+		     unsigned class)
+{
+	unsigned n = slot->n;
+	uint64_t len = class < DR_ORDERS && n ? (uint64_t)n << c->granule_shift : 0;
+
+	if (!see_entries(c, dr_slot_mag(slot), dr_slot_count(slot), zone, n) ||
+	    !see_mag(c, slot->prev, zone, n) || slot->len != len ||
+	    slot->high != slot->low + dr_slot_mag(slot)->cap || slot->seq & 1)
+		return false;
+	return !slot->cur || (slot->cur->where == DR_CHUNK_OWNED && slot->cur->n == n &&
+			      slot->cur->zone == zone);
+}
+
+static bool see_thread(const struct dr_cache *c, struct dr_tcache *t, uint64_t *inout_quota)
 {
 	for (unsigned z = 0; z < c->zones; z++)
 		for (unsigned k = 0; k < DR_CLASSES; k++) {
-			const struct dr_slot *slot = &t->slot[z][k];
+			const struct dr_slot *slot = dr_slot_of(c, t, z, k);
 
-			if (!see_mag(c, slot->loaded, z, slot->n) ||
-			    !see_mag(c, slot->prev, z, slot->n))
-				return false;
-			if (slot->cur && (slot->cur->where != DR_CHUNK_OWNED ||
-					  slot->cur->n != slot->n || slot->cur->zone != z))
+			if (!see_slot(c, slot, z, k))
 				return false;
 			*inout_quota += 2u * slot->cap * slot->n;
 		}
 	for (unsigned i = 0; t->ring && i < DR_RING_ENTRIES; i++)
-		if (t->ring->entry[i].state && !see(c, t->ring->entry[i], 0, 0))
+		if (t->ring->iova[i] && !see(c, t->ring->iova[i], 0, 0))
 			return false;
 	return true;
 }
@@ -227,8 +287,7 @@ static bool see_all(const struct dr_cache *c)
 	uint64_t quota = 0;
 
 	for (unsigned i = 0; i < DR_THREADS; i++) {
-		const struct dr_tcache *t =
-			atomic_load_explicit(&c->by_thread[i], memory_order_acquire);
+		struct dr_tcache *t = dr_tcache_at(c, i);
 
 		if (t && (i >= c->threads || !see_thread(c, t, &quota)))
 			return false;
@@ -242,36 +301,64 @@ static bool see_all(const struct dr_cache *c)
 	return see_stack(c, &c->empty, 0, 0);
 }
 
+/* What the bytes behind a slot's first one say, while that says @state. */
+static bool short_is_valid(const struct dr_cache *c, const struct dr_chunk *chunk, unsigned slot,
+			   uint8_t state)
+{
+	unsigned n = dr_slot_has(c, chunk, slot);
+
+	if (n == chunk->n)
+		return state != (DR_SLOT_RETIRED | DR_SLOT_SHORT) &&
+		       state != (DR_SLOT_LIVE | DR_SLOT_SHORT);
+	return c->round_max[chunk->zone] && dr_round_up(n) == chunk->n &&
+	       (state == DR_SLOT_QUAR || state == (DR_SLOT_RETIRED | DR_SLOT_SHORT) ||
+		state == (DR_SLOT_LIVE | DR_SLOT_SHORT));
+}
+
 /* Put the marks back, and look whether every slot was somewhere. */
-static bool chunk_is_valid(struct dray_iova_space *s, struct dr_chunk *chunk, uint64_t *inout_live,
-			   uint64_t *inout_out)
+static bool chunk_is_valid(struct dray_iova_space *s, struct dr_chunk *chunk,
+			   struct dr_cache_sums *inout_sums, uint64_t *inout_out)
 {
 	const struct dr_cache *c = s->cache;
 	const struct dr_piece *p = dr_tree_at(&s->tree, chunk->base);
-	uintptr_t entry = dr_chunk_entry(c, chunk->base);
-	bool valid = true;
+	uint64_t entry = dr_chunk_entry(c, chunk->base);
+	bool gone = chunk->where == DR_CHUNK_GONE, valid = true;
 
-	if (chunk->where == DR_CHUNK_RETIRED) {
-		for (unsigned i = 0; i < DR_CHUNK_GRANULES; i++)
-			valid = valid && chunk->state[i] == DR_SLOT_NONE;
-		return valid && dr_chunk_free_slots(chunk) == 0 && entry == (uintptr_t)chunk;
-	}
 	for (unsigned i = 0; i < DR_CHUNK_GRANULES; i++) {
-		uint8_t state = chunk->state[i];
-		unsigned slot = i / chunk->n;
+		_Atomic uint8_t *byte =
+			dr_state(c, chunk->base + ((uint64_t)i << c->granule_shift));
+		uint8_t state = *byte;
+		unsigned slot = gone ? i : i / chunk->n;
 		bool in_chunk = chunk->avail[slot / 64] >> slot % 64 & 1;
 
-		if (i % chunk->n || slot >= chunk->slots) {
-			valid = valid && state == DR_SLOT_NONE;
+		if (gone || slot >= chunk->slots || i % chunk->n) {
+			/* Where granules are larger, the two bytes lie inside the first one. */
+			bool is_short = !gone && slot < chunk->slots && i % chunk->n <= 2 &&
+					dr_slot_has(c, chunk, slot) != chunk->n;
+
+			valid = valid && (state == DR_SLOT_NONE || is_short) &&
+				(!gone || !in_chunk);
 			continue;
 		}
+		valid = valid && (state == DR_SLOT_FREE) == in_chunk &&
+			short_is_valid(c, chunk, slot, state);
 		if (state == (SEEN | DR_SLOT_FREE))
-			chunk->state[i] = DR_SLOT_FREE;
-		valid = valid && (state == DR_SLOT_FREE) == in_chunk;
-		*inout_live += state >= DR_SLOT_LIVE ? chunk->n : 0;
-		*inout_out += state != DR_SLOT_FREE ? chunk->n : 0;
+			*byte = state = DR_SLOT_FREE;
+		if (dr_slot_is_used(state)) {
+			inout_sums->used_granules += chunk->n;
+			inout_sums->slack_granules += chunk->n - dr_slot_has(c, chunk, slot);
+		}
+		inout_sums->used_ranges += dr_slot_is_used(state) && state != DR_SLOT_HELD_ON;
+		if (state >= DR_SLOT_RETIRED && state < DR_SLOT_LIVE) {
+			inout_sums->retired_granules += dr_slot_has(c, chunk, slot);
+			inout_sums->retired_ranges++;
+		}
+		*inout_out += in_chunk ? 0u : chunk->n;
 	}
-	return valid && entry == ((uintptr_t)chunk | chunk->n) && p && p->first == chunk->base &&
+	if (gone)
+		return valid && entry == (uintptr_t)chunk;
+	return valid && dr_entry_chunk(entry) == chunk && dr_entry_n(entry) == chunk->n && p &&
+	       p->first == chunk->base &&
 	       p->last == chunk->base + ((UINT64_C(1) << c->chunk_shift) - 1) &&
 	       p->bits == (DR_PIECE_CHUNK | DR_PIECE_HEAD) &&
 	       chunk->zone == dr_zone_of(c, chunk->base);
@@ -280,8 +367,8 @@ static bool chunk_is_valid(struct dray_iova_space *s, struct dr_chunk *chunk, ui
 bool dr_cache_is_valid_locked(struct dray_iova_space *s)
 {
 	struct dr_cache *c = s->cache;
-	uint64_t live = 0, out = 0, chunks = 0;
-	int64_t ranges, granules;
+	struct dr_cache_sums seen = {0}, sums;
+	uint64_t out = 0, chunks = 0;
 	bool valid;
 
 	if (!c)
@@ -291,11 +378,11 @@ bool dr_cache_is_valid_locked(struct dray_iova_space *s)
 	valid = see_all(c);
 	for (struct dr_chunk *chunk = c->records; chunk; chunk = chunk->next_record) {
 		/* All of them, whatever came out before: marks must go. */
-		valid = chunk_is_valid(s, chunk, &live, &out) && valid;
-		chunks += chunk->where != DR_CHUNK_RETIRED;
+		valid = chunk_is_valid(s, chunk, &seen, &out) && valid;
+		chunks += chunk->where != DR_CHUNK_GONE;
 	}
-	dr_cache_live_locked(c, &ranges, &granules);
-	valid = valid && chunks == c->chunks && live == (uint64_t)granules &&
+	dr_cache_sum_locked(c, &sums);
+	valid = valid && chunks == c->chunks && !memcmp(&seen, &sums, sizeof(sums)) &&
 		out == dr_cache_out_locked(c);
 	dr_go_locked(c);
 	return valid;

@@ -18,16 +18,17 @@
  *    whoever acquires the head. A pop acquires for that, and keeps the release sequence of the
  *    magazines below alive, because every change of the head is a read-modify-write.
  *
- * 4. Population. `out` is what has left the chunks: live, or in some magazine. It grows only when
- *    a thread found its magazines and the depot's stack for the size empty. With P the peak of
- *    live and Q the quota (both magazines of every attached slot, full; the batch that is about to
- *    leave belongs to it), the rule is
+ * 4. Population. `out` is what has left the chunks: used (live, or retired until a flush), or in
+ *    some magazine. All of it is whole slots, also where a range leaves part of its own. It grows
+ *    only when a thread found its magazines and the depot's stack for the size empty, or a flusher
+ *    holds a gap (hold.c, within the rule). With P the peak of used and Q the quota (both magazines
+ *    of every attached slot, full; the batch that is about to leave belongs to it), the rule is
  *
  *        out <= 1.25 * (P + Q)
  *
- *    One size alone keeps it by itself: the depot is empty at growth, so out <= live + Q. With
+ *    One size alone keeps it by itself: the depot is empty at growth, so out <= used + Q. With
  *    many sizes the depots of others may be full: growth then pours their magazines back into the
- *    chunks until the rule holds or the depots are empty, in which case out <= live + Q again.
+ *    chunks until the rule holds or the depots are empty, in which case out <= used + Q again.
  *    That is the depot's whole ageing: paid for by growth, with no clock and no thread. P as we
  *    know it is what growth saw, which is never above the true one, so the rule held is never
  *    weaker. Magazines of a size come from the top of its stack; sizes take turns.
@@ -141,10 +142,10 @@ uint64_t dr_mag_pour(struct dr_cache *c, struct dr_mag *mag)
 	uint64_t granules = 0;
 
 	while (mag->count) {
-		struct dr_entry e = mag->entry[--mag->count];
+		uint64_t iova = mag->iova[--mag->count];
 
-		granules += dr_chunk_of(e.state)->n;
-		dr_chunk_return(c, e);
+		granules += dr_chunk_at(c, iova)->n;
+		dr_chunk_return(c, iova);
 	}
 	return granules;
 }
@@ -165,28 +166,37 @@ uint64_t dr_depot_granules(const struct dr_cache *c)
 	return granules;
 }
 
-void dr_cache_live_locked(const struct dr_cache *c, int64_t *ret_ranges, int64_t *ret_granules)
+void dr_cache_sum_locked(const struct dr_cache *c, struct dr_cache_sums *ret_sums)
 {
+	struct dr_cache_sums sums = {
+		c->used_ranges, c->used_granules, c->retired_ranges, c->retired_granules,
+		c->slack_granules,
+	};
 
-	*ret_ranges = c->live_ranges;
-	*ret_granules = c->live_granules;
 	for (unsigned i = 0; i < c->threads; i++) {
-		const struct dr_tcache *t =
-			atomic_load_explicit(&c->by_thread[i], memory_order_acquire);
+		struct dr_tcache *t = dr_tcache_at(c, i);
 
 		if (!t)
 			continue;
-		*ret_ranges += atomic_load_explicit(&t->live_ranges, memory_order_relaxed);
-		*ret_granules += atomic_load_explicit(&t->live_granules, memory_order_relaxed);
+		sums.used_ranges += atomic_load_explicit(&t->used_ranges, memory_order_relaxed);
+		sums.used_granules += atomic_load_explicit(&t->used_granules,
+							   memory_order_relaxed);
+		sums.retired_ranges += atomic_load_explicit(&t->retired_ranges,
+							    memory_order_relaxed);
+		sums.retired_granules += atomic_load_explicit(&t->retired_granules,
+							      memory_order_relaxed);
+		sums.slack_granules += atomic_load_explicit(&t->slack_granules,
+							    memory_order_relaxed);
 		for (unsigned k = 0; k < c->zones * DR_CLASSES; k++) {
-			const struct dr_slot *slot = &t->slot[k / DR_CLASSES][k % DR_CLASSES];
-			int64_t live = atomic_load_explicit(&slot->live, memory_order_relaxed);
+			const struct dr_slot *slot =
+				dr_slot_of(c, t, k / DR_CLASSES, k % DR_CLASSES);
+			int64_t used = dr_slot_used(slot);
 
-			*ret_ranges += live;
-			*ret_granules += live * atomic_load_explicit(&slot->n,
-								     memory_order_relaxed);
+			sums.used_ranges += used;
+			sums.used_granules += used * dr_slot_n(slot);
 		}
 	}
+	*ret_sums = sums;
 }
 
 uint64_t dr_cache_out_locked(const struct dr_cache *c)
@@ -194,8 +204,7 @@ uint64_t dr_cache_out_locked(const struct dr_cache *c)
 	uint64_t out = c->out_granules;
 
 	for (unsigned i = 0; i < c->threads; i++) {
-		const struct dr_tcache *t =
-			atomic_load_explicit(&c->by_thread[i], memory_order_acquire);
+		const struct dr_tcache *t = dr_tcache_at(c, i);
 
 		if (t)
 			out -= atomic_load_explicit(&t->back_granules, memory_order_relaxed);
@@ -203,25 +212,30 @@ uint64_t dr_cache_out_locked(const struct dr_cache *c)
 	return out;
 }
 
+uint64_t dr_depot_limit_locked(const struct dr_cache *c, uint64_t peak)
+{
+	uint64_t limit = peak + atomic_load_explicit(&c->quota_granules, memory_order_relaxed);
+
+	return limit + limit / 4;
+}
+
 void dr_depot_trim_locked(struct dray_iova_space *s, uint64_t more)
 {
 	struct dr_cache *c = s->cache;
 	uint64_t quota = atomic_load_explicit(&c->quota_granules, memory_order_relaxed);
-	uint64_t out = dr_cache_out_locked(c), live, limit, sure;
-	int64_t ranges, granules;
+	uint64_t out = dr_cache_out_locked(c), used, limit;
+	struct dr_cache_sums sums;
 	bool any = true;
 
-	/* Live by counting where the depot has some, by paragraph 4's argument if it is not. */
-	sure = out > quota ? out - quota : 0;
-	live = sure;
+	/* Used by counting where the depot has some, by paragraph 4's argument if it is not. */
+	used = out > quota ? out - quota : 0;
 	if (dr_depot_granules(c)) {
-		dr_cache_live_locked(c, &ranges, &granules);
-		live = granules > 0 ? (uint64_t)granules : 0;
+		dr_cache_sum_locked(c, &sums);
+		used = sums.used_granules > 0 ? (uint64_t)sums.used_granules : 0;
 	}
-	if (live > c->peak_granules)
-		c->peak_granules = live;
-	limit = c->peak_granules + quota;
-	limit += limit / 4;
+	if (used > c->peak_granules)
+		c->peak_granules = used;
+	limit = dr_depot_limit_locked(c, c->peak_granules);
 	while (any && out + more > limit) {
 		any = false;
 		for (unsigned i = 0; i < c->zones * DR_ORDERS && out + more > limit; i++) {

@@ -6,17 +6,18 @@
  * 1. When. The tree has no room for a request; or a reservation, a fixed address or the hardware's
  *    holes want a range where a chunk lies. First all that caches hold goes back to the chunks, and
  *    chunks with nothing out go back to the tree. This alone makes room for most. What is left
- *    are chunks with something live (or quarantined) in them.
+ *    are chunks with something used (live, retired, held) or quarantined in them.
  *
- * 2. Room between live slots. The tree's gaps and the free slots of chunks together are what would
- *    be free if there were no chunks. Going up through the chunks, each run of free granules is
- *    tried: it begins after something used and ends before something used, across chunks' edges and
- *    the gaps between them. Runs that touch no chunk the tree has looked at itself. The place found
- *    lies in at most two chunks that are not empty; only those are split (chunk.c, 5), so one
- *    large request that fails takes nothing apart, and one that succeeds little. Cost: a look at
- *    every slot of every chunk; no more than that, however often it is asked.
+ * 2. Room between live slots. The tree's gaps, the free slots of chunks, and what ranges leave of
+ *    theirs, together are what would be free if there were no chunks. Going up through the chunks,
+ *    each run of free granules is tried: it begins after something used and ends before something
+ *    used, across chunks' edges and the gaps between them. Runs that touch no chunk the tree has
+ *    looked at itself. The place found lies in at most two chunks that are not empty; only those
+ *    are split (chunk.c, 5), so one large request that fails takes nothing apart, and one that
+ *    succeeds little. Cost: a look at every slot of every chunk; no more than that, however often
+ *    it is asked.
  *
- * 3. A range to clear. Something live in it is -EEXIST, seen without stopping anybody. Else drain,
+ * 3. A range to clear. Something used in it is -EEXIST, seen without stopping anybody. Else drain,
  *    look again, and split whatever chunk reaches in.
  *
  * 4. The kernel may refuse membarrier after it had agreed (a filter installed later). Then other
@@ -45,7 +46,7 @@ static struct dr_tcache *other(const struct dr_cache *c, unsigned i)
 {
 	if (i == dr_thread_peek())
 		return NULL;
-	return atomic_load_explicit(&c->by_thread[i], memory_order_acquire);
+	return dr_tcache_at(c, i);
 }
 
 void dr_go_locked(struct dr_cache *c)
@@ -94,7 +95,7 @@ static void drain(struct dray_iova_space *s)
 	struct dr_cache *c = s->cache;
 
 	for (unsigned i = 0; i < c->threads; i++) {
-		struct dr_tcache *t = atomic_load_explicit(&c->by_thread[i], memory_order_acquire);
+		struct dr_tcache *t = dr_tcache_at(c, i);
 
 		if (t)
 			dr_tcache_empty_locked(s, t);
@@ -112,11 +113,16 @@ static void drain(struct dray_iova_space *s)
 	c->drains++;
 }
 
-static bool is_used(const struct dr_chunk *chunk, unsigned slot)
+static bool is_used(uint8_t state)
 {
-	uint8_t state = atomic_load_explicit(&chunk->state[slot * chunk->n], memory_order_relaxed);
+	return dr_slot_is_used(state) || state == DR_SLOT_QUAR;
+}
 
-	return state >= DR_SLOT_QUAR;
+/* The last address of what a used slot has. */
+static uint64_t last_used(const struct dr_cache *c, const struct dr_chunk *chunk, unsigned slot)
+{
+	return dr_chunk_iova(c, chunk, slot) +
+	       (((uint64_t)dr_slot_has(c, chunk, slot) << c->granule_shift) - 1);
 }
 
 /* The chunk of the lowest chunk piece that ends at or above @at, or NULL. */
@@ -124,9 +130,7 @@ static struct dr_chunk *chunk_from(struct dray_iova_space *s, uint64_t at)
 {
 	const struct dr_piece *p = dr_tree_next(&s->tree, at, DR_PIECE_CHUNK);
 
-	return p ? (struct dr_chunk *)(dr_chunk_entry(s->cache, p->first) &
-				       ~(uintptr_t)(sizeof(struct dr_chunk) - 1)) :
-		   NULL;
+	return p ? dr_chunk_at(s->cache, p->first) : NULL;
 }
 
 static uint64_t last_of(const struct dr_cache *c, const struct dr_chunk *chunk)
@@ -134,9 +138,29 @@ static uint64_t last_of(const struct dr_cache *c, const struct dr_chunk *chunk)
 	return chunk->base + ((UINT64_C(1) << c->chunk_shift) - 1);
 }
 
-/* The lowest slot in [first, last] that is live, or quarantined where that counts. */
+/*
+ * The same, for sure also while threads are at it: where the slot's byte says @state, that it has
+ * less than all, those that follow may not say yet, or no more, how much. It is more than half, or
+ * the slot would be another one.
+ */
+static uint64_t last_surely_used(const struct dr_cache *c, const struct dr_chunk *chunk,
+				 unsigned slot, uint8_t state)
+{
+	uint64_t n = chunk->n;
+
+	if (state == DR_SLOT_QUAR)
+		return last_used(c, chunk, slot);
+	if (state == (DR_SLOT_RETIRED | DR_SLOT_SHORT) || state == (DR_SLOT_LIVE | DR_SLOT_SHORT))
+		n = n / 2 + 1;
+	return dr_chunk_iova(c, chunk, slot) + ((n << c->granule_shift) - 1);
+}
+
+/*
+ * The lowest slot in [first, last] that is used, or quarantined where that counts. With nobody
+ * stopped it tells what is in the way for sure, and may miss the ends of ranges.
+ */
 static bool first_used(struct dray_iova_space *s, uint64_t first, uint64_t last, bool quarantined,
-		       uint64_t *ret_iova)
+		       bool stopped, uint64_t *ret_iova)
 {
 	const struct dr_cache *c = s->cache;
 	struct dr_chunk *chunk = chunk_from(s, first);
@@ -146,14 +170,14 @@ static bool first_used(struct dray_iova_space *s, uint64_t first, uint64_t last,
 
 		for (unsigned i = 0; i < chunk->slots; i++) {
 			uint64_t at = chunk->base + i * slot_bytes;
+			uint8_t state = dr_chunk_state(c, chunk, i);
 
 			if (at > last)
 				return false;
-			if (at + (slot_bytes - 1) < first || !is_used(chunk, i))
+			if (!is_used(state) || (!quarantined && state == DR_SLOT_QUAR))
 				continue;
-			if (!quarantined && atomic_load_explicit(&chunk->state[i * chunk->n],
-								 memory_order_relaxed) ==
-						    DR_SLOT_QUAR)
+			if ((stopped ? last_used(c, chunk, i) :
+				       last_surely_used(c, chunk, i, state)) < first)
 				continue;
 			*ret_iova = at;
 			return true;
@@ -169,7 +193,8 @@ bool dr_cache_any_used_locked(struct dray_iova_space *s, uint64_t first, uint64_
 {
 	uint64_t iova;
 
-	return first_used(s, first, last, true, &iova);
+	/* Of what is taken or given meanwhile, either answer is right. */
+	return first_used(s, first, last, true, true, &iova);
 }
 
 /* Split every chunk that reaches into [first, last]. Stopped and drained. */
@@ -190,8 +215,8 @@ static int split_all(struct dray_iova_space *s, uint64_t first, uint64_t last)
 static int exist(uint64_t first, uint64_t last, uint64_t at)
 {
 	return dr_fail(EEXIST,
-		       "IOVAs 0x%" PRIx64 "-0x%" PRIx64 " overlap a live or quarantined range at "
-		       "0x%" PRIx64 "; unmap it first or choose others",
+		       "IOVAs 0x%" PRIx64 "-0x%" PRIx64 " overlap a range that is live, retired or "
+		       "quarantined at 0x%" PRIx64 "; unmap it first or choose others",
 		       first, last, at);
 }
 
@@ -207,7 +232,7 @@ int dr_cache_clear_locked(struct dray_iova_space *s, uint64_t first, uint64_t la
 	chunk = chunk_from(s, first);
 	if (!chunk || chunk->base > last)
 		return 0;
-	if (first_used(s, first, last, quarantined_too, &at))
+	if (first_used(s, first, last, quarantined_too, false, &at))
 		return exist(first, last, at);
 	if (!dr_stop_locked(s->cache))
 		return dr_fail(EEXIST,
@@ -215,7 +240,7 @@ int dr_cache_clear_locked(struct dray_iova_space *s, uint64_t first, uint64_t la
 			       "kernel refuses membarrier(); allow it",
 			       first, last);
 	drain(s);
-	if (first_used(s, first, last, quarantined_too, &at))
+	if (first_used(s, first, last, quarantined_too, true, &at))
 		err = exist(first, last, at);
 	else
 		err = split_all(s, first, last);
@@ -251,11 +276,14 @@ static void hunt_in(const struct dr_cache *c, const struct dr_chunk *chunk, stru
 	for (unsigned i = 0; i < chunk->slots; i++) {
 		uint64_t at = chunk->base + i * slot_bytes;
 
-		if (!is_used(chunk, i))
+		if (!is_used(dr_chunk_state(c, chunk, i)))
 			continue;
 		if (at > h->first)
 			try_run(h, at - 1);
-		h->first = at + slot_bytes;
+		/* Nothing begins above the last address; one byte there is too short. */
+		h->first = last_used(c, chunk, i);
+		if (h->first < UINT64_MAX)
+			h->first++;
 	}
 }
 

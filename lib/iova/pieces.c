@@ -50,7 +50,7 @@ void dr_pieces_unreserve_locked(struct dray_iova_space *s)
 }
 
 struct dr_piece *dr_pieces_add_locked(struct dray_iova_space *s, uint64_t first, uint64_t last,
-				      uint8_t bits)
+				      uint16_t bits)
 {
 	struct dr_piece *p = s->spare;
 
@@ -142,8 +142,8 @@ size_t dr_pieces_needed_locked(struct dray_iova_space *s, uint64_t first, uint64
 	}
 }
 
-void dr_pieces_mark_locked(struct dray_iova_space *s, uint64_t first, uint64_t last, uint8_t clear,
-			   uint8_t set)
+void dr_pieces_mark_locked(struct dray_iova_space *s, uint64_t first, uint64_t last, uint16_t clear,
+			   uint16_t set)
 {
 	cut(s, first);
 	if (last < UINT64_MAX)
@@ -155,8 +155,8 @@ void dr_pieces_mark_locked(struct dray_iova_space *s, uint64_t first, uint64_t l
 			p = dr_pieces_add_locked(s, first,
 						 p && p->first <= last ? p->first - 1 : last, set);
 		else
-			dr_tree_change(&s->tree, p, p->last, (uint8_t)((p->bits & ~clear) | set));
-		set &= (uint8_t)~DR_PIECE_HEAD;
+			dr_tree_change(&s->tree, p, p->last, (uint16_t)((p->bits & ~clear) | set));
+		set &= (uint16_t)~DR_PIECE_HEAD;
 		p = join(s, p);
 		/* Joined pieces were the same before and would be the same after. */
 		if (p->last >= last)
@@ -165,7 +165,8 @@ void dr_pieces_mark_locked(struct dray_iova_space *s, uint64_t first, uint64_t l
 	}
 }
 
-void dr_pieces_clear_locked(struct dray_iova_space *s, uint64_t first, uint64_t last, uint8_t clear)
+void dr_pieces_clear_locked(struct dray_iova_space *s, uint64_t first, uint64_t last,
+			    uint16_t clear)
 {
 	for (;;) {
 		struct dr_piece *p = dr_tree_next(&s->tree, first, clear);
@@ -178,8 +179,8 @@ void dr_pieces_clear_locked(struct dray_iova_space *s, uint64_t first, uint64_t 
 		if (p->last > last)
 			cut(s, last + 1);
 		end_of_p = p->last;
-		if (p->bits & (uint8_t)~clear) {
-			dr_tree_change(&s->tree, p, p->last, p->bits & (uint8_t)~clear);
+		if (p->bits & (uint16_t)~clear) {
+			dr_tree_change(&s->tree, p, p->last, p->bits & (uint16_t)~clear);
 			join(s, p);
 		} else {
 			drop(s, p);
@@ -194,6 +195,8 @@ const char *dr_piece_name(const struct dr_piece *p)
 {
 	if (p->bits & DR_PIECE_LIVE)
 		return "a live range";
+	if (p->bits & DR_PIECE_RETIRED)
+		return "an unmapped range that waits for a flush";
 	if (p->bits & DR_PIECE_QUAR)
 		return "a quarantined range";
 	if (p->bits & DR_PIECE_HW)

@@ -23,6 +23,9 @@
 /* What narrow page tables reach (four levels), when the caller wishes nothing else. */
 #define DEFAULT_LAST (((uint64_t)1 << 48) - 1)
 
+/* What a space without caches has in their place: the short way finds that there is none. */
+static _Atomic(struct dr_tcache *) no_caches[DR_THREADS + 1];
+
 /* Whole granules inside [first, last]; -EINVAL where there is none. */
 static int round_window(uint64_t first, uint64_t last, uint64_t granule,
 			struct dray_range *ret_window)
@@ -74,6 +77,8 @@ int dr_iova_space_open(const struct dray_iova_opts *opts, unsigned how,
 	s = dr_hooks->alloc(sizeof(*s), _Alignof(struct dray_iova_space));
 	if (!s)
 		return dr_fail(ENOMEM, "no memory for an IOVA space; free some memory");
+	s->by_thread = no_caches;
+	s->states_first = UINT64_MAX;
 	s->window = window;
 	s->granule = o.granule;
 	pthread_mutex_init(&s->lock, NULL);
@@ -91,7 +96,7 @@ int dr_iova_space_open(const struct dray_iova_opts *opts, unsigned how,
 
 int dray_iova_space_open(const struct dray_iova_opts *opts, struct dray_iova_space **ret_space)
 {
-	return dr_iova_space_open(opts, DR_IOVA_TREE, ret_space);
+	return dr_iova_space_open(opts, 0, ret_space);
 }
 
 void dray_iova_space_close(struct dray_iova_space *s)
@@ -113,16 +118,13 @@ void dray_iova_space_close(struct dray_iova_space *s)
 	dr_free(s);
 }
 
-dray_iova_t dray_iova_alloc(struct dray_iova_space *s, size_t len, size_t align, dray_iova_t last)
+/* What the short way did not serve. */
+static __attribute__((noinline)) dray_iova_t alloc_on(struct dray_iova_space *s, size_t len,
+						      size_t align, dray_iova_t last)
 {
 	struct dr_iova_request req = {.last = last ? last : DRAY_IOVA_NONE};
 	dray_iova_t iova;
 
-	if (__builtin_expect(s && s->cache && !align && !last && !(len & (len - 1)), 1)) {
-		iova = dr_take_fast(s->cache, len);
-		if (__builtin_expect(iova, 1))
-			return iova;
-	}
 	if (!s) {
 		dr_fail(EINVAL, "space is NULL; pass one from dray_iova_space_open()");
 		return DRAY_IOVA_NONE;
@@ -138,6 +140,8 @@ dray_iova_t dray_iova_alloc(struct dray_iova_space *s, size_t len, size_t align,
 		return DRAY_IOVA_NONE;
 	}
 	req.len = (size_t)dr_align_up(len, s->granule);
+	if (!(align | last) && req.len & (req.len - 1) && dr_take_short(s, req.len, &iova))
+		return iova;
 	req.align = align;
 	if (!align && dr_is_pow2(req.len))
 		req.align = req.len;
@@ -146,14 +150,34 @@ dray_iova_t dray_iova_alloc(struct dray_iova_space *s, size_t len, size_t align,
 	return dr_iova_take(s, &req, &iova) ? DRAY_IOVA_NONE : iova;
 }
 
-void dray_iova_free(struct dray_iova_space *s, dray_iova_t iova, size_t len)
+dray_iova_t dray_iova_alloc(struct dray_iova_space *s, size_t len, size_t align, dray_iova_t last)
+{
+	dray_iova_t iova;
+
+	if (__builtin_expect(s && !(align | last) && dr_take_fast(s, len, &iova), 1))
+		return iova;
+	return alloc_on(s, len, align, last);
+}
+
+/* What the short way did not serve. */
+static __attribute__((noinline)) void free_on(struct dray_iova_space *s, dray_iova_t iova,
+					      size_t len)
 {
 	if (!s)
 		return;
 	/* A length that overflows was never taken; 0 was not either, and is refused and counted. */
 	if (len > SIZE_MAX - (s->granule - 1))
 		len = 0;
-	dr_iova_give(s, iova, (size_t)dr_align_up(len, s->granule));
+	len = (size_t)dr_align_up(len, s->granule);
+	if (!(len & (len - 1)) || !dr_give_short(s, iova, len, DR_SLOT_LIVE))
+		dr_iova_give(s, iova, len);
+}
+
+void dray_iova_free(struct dray_iova_space *s, dray_iova_t iova, size_t len)
+{
+	if (__builtin_expect(s && dr_give_fast(s, iova, len, DR_SLOT_LIVE), 1))
+		return;
+	free_on(s, iova, len);
 }
 
 int dray_iova_reserve(struct dray_iova_space *s, dray_iova_t first, dray_iova_t last)

@@ -6,7 +6,7 @@
  *
  * 1. Callers' layer. A reservation is refused over anything in use and otherwise always holds,
  *    also over older ones and under a hardware hole. Undoing it needs no ownership: the range
- *    counts. A live fixed range keeps its window; a quarantined one does not need one any more.
+ *    counts. A live or retired fixed range keeps its window; a quarantined one needs none any more.
  *
  * 2. The hardware's layer is replaced as a whole, when devices come and go. New holes are entered
  *    before old ones are taken back, so that the records needed are known before anything changes.
@@ -24,7 +24,7 @@
 int dr_iova_resv(struct dray_iova_space *s, dray_iova_t first, dray_iova_t last,
 		 enum dr_iova_resv kind)
 {
-	const uint8_t bit = kind == DR_RESV_HOLE ? DR_PIECE_HOLE : DR_PIECE_WINDOW;
+	const uint16_t bit = kind == DR_RESV_HOLE ? DR_PIECE_HOLE : DR_PIECE_WINDOW;
 	const struct dr_piece *p;
 	int err = dr_iova_check_range(s, first, last);
 
@@ -48,7 +48,7 @@ int dr_iova_resv(struct dray_iova_space *s, dray_iova_t first, dray_iova_t last,
 	return err;
 }
 
-/* The lowest piece of a live fixed range that lies on a window in [first, last], or NULL. */
+/* The lowest piece of a live or retired range that lies on a window in [first, last], or NULL. */
 static struct dr_piece *fixed_on_window_locked(struct dray_iova_space *s, uint64_t first,
 					       uint64_t last)
 {
@@ -57,7 +57,7 @@ static struct dr_piece *fixed_on_window_locked(struct dray_iova_space *s, uint64
 
 		if (!p || p->first > last)
 			return NULL;
-		if (p->bits & DR_PIECE_FIXED)
+		if (p->bits & DR_PIECE_OWNED)
 			return p;
 		if (p->last >= last)
 			return NULL;
@@ -77,8 +77,8 @@ int dr_iova_unresv(struct dray_iova_space *s, dray_iova_t first, dray_iova_t las
 	if (p)
 		err = dr_fail(EBUSY,
 			      "cannot give up the fixed window in IOVAs 0x%" PRIx64 "-0x%" PRIx64
-			      ": 0x%" PRIx64 " is mapped; unmap it first",
-			      first, last, p->first);
+			      ": %s is at 0x%" PRIx64 "; unmap it, or flush, first",
+			      first, last, dr_piece_name(p), p->first);
 	else
 		err = dr_pieces_reserve_locked(s, 2);
 	if (!err)
@@ -131,22 +131,22 @@ static int complement(const struct dray_iova_space *s, const struct dray_range *
 	return 0;
 }
 
-/* Nothing live in any hole, and records for all of them. */
+/* Nothing live or retired in any hole, and records for all of them. */
 static int prepare_holes_locked(struct dray_iova_space *s, const struct dray_range *holes,
 				unsigned n)
 {
 	size_t needed = 0;
 
 	for (unsigned i = 0; i < n; i++) {
-		const struct dr_piece *p = dr_tree_next(&s->tree, holes[i].first, DR_PIECE_LIVE);
+		const struct dr_piece *p = dr_tree_next(&s->tree, holes[i].first, DR_PIECE_OWNED);
 		int err;
 
 		if (p && p->first <= holes[i].last)
 			return dr_fail(EEXIST,
 				       "the hardware cannot translate IOVAs 0x%" PRIx64
-				       "-0x%" PRIx64 " but a range is live at 0x%" PRIx64
+				       "-0x%" PRIx64 " but %s is at 0x%" PRIx64
 				       "; unmap it first",
-				       holes[i].first, holes[i].last, p->first);
+				       holes[i].first, holes[i].last, dr_piece_name(p), p->first);
 		err = dr_cache_clear_locked(s, holes[i].first, holes[i].last, false);
 		if (err)
 			return err;

@@ -9,19 +9,22 @@
  *    gives with the lock, straight to the chunk. Making and adopting hold the lock, so nobody who
  *    has stopped all caches meets a new one.
  *
- * 2. Sizes that are no powers of two share a few seats. A seat is keyed by size; a size that
- *    finds it taken goes to the tree, and takes the seat over once its holder has had more misses
- *    than refills. So one odd size is cached as any other, and a mix of all of them is O(log n).
+ * 2. Sizes that are no powers of two share a few seats where they are not rounded up (cache.c, 9).
+ *    A seat is keyed by size; a size that finds it taken goes to the tree, and takes the seat over
+ *    once its holder has had more misses than refills. So one odd size is cached as any other, and
+ *    a mix of all of them is O(log n).
  *
  * 3. Growth (dr_slot_grow_locked) needs: magazines, from the depot or new; one more empty magazine
- *    in the depot where there are not enough for all that is out to come back at this size, so their
- *    number is bounded by the population; the population rule (depot.c); then slots (chunk.c).
+ *    in the depot where there are not enough for all that is out to come back at this size, so
+ *    their number is bounded by the population; the population rule (depot.c); then slots
+ *    (chunk.c).
  *
  * 4. Thread exit. The number's exit hook visits every open space: full magazines go to the depot,
  *    others are poured into their chunks, owned chunks are left to others, and the quota ends. The
  *    list of open spaces has its own lock, taken before a space's.
  */
 #include <pthread.h>
+#include <sched.h>
 
 #include "base/hooks.h"
 #include "iova/cache.h"
@@ -41,7 +44,7 @@ static void visit_exit(unsigned number)
 		struct dr_tcache *t;
 
 		pthread_mutex_lock(&s->lock);
-		t = atomic_load_explicit(&s->cache->by_thread[number], memory_order_relaxed);
+		t = dr_tcache_at(s->cache, number);
 		if (t) {
 			dr_tcache_empty_locked(s, t);
 			dr_chunks_settle_locked(s);
@@ -76,6 +79,14 @@ void dr_spaces_remove(struct dray_iova_space *s)
 	pthread_mutex_unlock(&spaces_lock);
 }
 
+static void init_slot(struct dr_slot *slot)
+{
+	slot->low = dr_mag_none.iova;
+	slot->top = dr_mag_none.iova;
+	slot->high = dr_mag_none.iova;
+	slot->prev = &dr_mag_none;
+}
+
 static struct dr_tcache *new_tcache(const struct dr_cache *c)
 {
 	struct dr_tcache *t = dr_hooks->alloc(sizeof(*t), _Alignof(struct dr_tcache));
@@ -90,18 +101,17 @@ static struct dr_tcache *new_tcache(const struct dr_cache *c)
 			return NULL;
 		}
 	}
-	for (unsigned z = 0; z < DR_ZONES; z++)
-		for (unsigned k = 0; k < DR_CLASSES; k++) {
-			t->slot[z][k].loaded = &dr_mag_none;
-			t->slot[z][k].prev = &dr_mag_none;
-		}
+	for (unsigned k = 0; k < sizeof(t->hot) / sizeof(t->hot[0]); k++)
+		init_slot(&t->hot[k]);
+	for (unsigned k = 0; k < DR_ZONES * DR_CLASSES; k++)
+		init_slot(&t->slot[k / DR_CLASSES][k % DR_CLASSES]);
 	return t;
 }
 
 static void publish(struct dr_cache *c, unsigned number, struct dr_tcache *t)
 {
 	/* Release: the cache is complete for who counts, and for who stops it. */
-	atomic_store_explicit(&c->by_thread[number], t, memory_order_release);
+	atomic_store_explicit(&c->by_thread[number + 1], t, memory_order_release);
 	if (number >= c->threads)
 		c->threads = number + 1;
 }
@@ -112,7 +122,7 @@ struct dr_tcache *dr_tcache_get_locked(struct dr_cache *c, unsigned number)
 
 	if (number >= DR_THREADS)
 		return NULL;
-	t = atomic_load_explicit(&c->by_thread[number], memory_order_relaxed);
+	t = dr_tcache_at(c, number);
 	if (!t) {
 		t = new_tcache(c);
 		if (t)
@@ -129,7 +139,7 @@ struct dr_tcache *dr_tcache_adopt_locked(struct dr_cache *c, unsigned number)
 
 	if (number >= DR_THREADS)
 		return NULL;
-	t = atomic_load_explicit(&c->by_thread[number], memory_order_relaxed);
+	t = dr_tcache_at(c, number);
 	if (!t && c->spare) {
 		t = c->spare;
 		c->spare = NULL;
@@ -140,10 +150,48 @@ struct dr_tcache *dr_tcache_adopt_locked(struct dr_cache *c, unsigned number)
 
 void dr_slot_attach(struct dr_cache *c, struct dr_slot *slot, unsigned n)
 {
-	slot->n = (uint16_t)n;
 	slot->cap = dr_mag_cap(n);
 	slot->credit = SEAT_CREDIT;
+	slot->len = n & (n - 1) ? 0 : (uint64_t)n << c->granule_shift;
+	atomic_store_explicit(&slot->n, (uint16_t)n, memory_order_relaxed);
 	atomic_fetch_add_explicit(&c->quota_granules, 2u * slot->cap * n, memory_order_relaxed);
+}
+
+void dr_slot_load(struct dr_slot *slot, struct dr_mag *mag)
+{
+	uint16_t seq = atomic_load_explicit(&slot->seq, memory_order_relaxed);
+	unsigned count = dr_slot_count(slot);
+	struct dr_mag *old = dr_slot_mag(slot);
+	int64_t sum = atomic_load_explicit(&slot->sum, memory_order_relaxed);
+
+	atomic_store_explicit(&slot->seq, (uint16_t)(seq + 1), memory_order_relaxed);
+	/* Release: who sees what follows sees that seq is odd. */
+	atomic_thread_fence(memory_order_release);
+	if (old != &dr_mag_none && old != mag)
+		old->count = (uint16_t)count;
+	atomic_store_explicit(&slot->low, mag->iova, memory_order_relaxed);
+	dr_slot_set_top(slot, mag->iova + mag->count);
+	slot->high = mag->iova + mag->cap;
+	atomic_store_explicit(&slot->sum, sum - count + mag->count, memory_order_relaxed);
+	/* Release: who sees that seq is even sees what went before. */
+	atomic_store_explicit(&slot->seq, (uint16_t)(seq + 2), memory_order_release);
+}
+
+int64_t dr_slot_used(const struct dr_slot *slot)
+{
+	for (;;) {
+		/* Acquire: pairs with the release store. */
+		uint16_t seq = atomic_load_explicit(&slot->seq, memory_order_acquire);
+		int64_t used = atomic_load_explicit(&slot->sum, memory_order_relaxed) -
+			       (dr_slot_top(slot) - dr_slot_low(slot));
+
+		/* Acquire: pairs with the release fence. */
+		atomic_thread_fence(memory_order_acquire);
+		if (!(seq & 1) && atomic_load_explicit(&slot->seq, memory_order_relaxed) == seq)
+			return used;
+		/* A few instructions, unless the scheduler has other plans. */
+		sched_yield();
+	}
 }
 
 /* A magazine out of a slot: full ones keep, others are poured. */
@@ -162,24 +210,28 @@ static void put_mag(struct dr_cache *c, unsigned zone, unsigned class, struct dr
 void dr_slot_detach_locked(struct dray_iova_space *s, struct dr_tcache *t, unsigned zone,
 			   unsigned class)
 {
-	struct dr_slot *slot = &t->slot[zone][class];
 	struct dr_cache *c = s->cache;
+	struct dr_slot *slot = dr_slot_of(c, t, zone, class);
+	struct dr_mag *loaded = dr_slot_mag(slot);
+	int64_t used;
 
 	if (!slot->n)
 		return;
-	put_mag(c, zone, class, slot->loaded);
+	dr_slot_load(slot, &dr_mag_none);
+	put_mag(c, zone, class, loaded);
 	put_mag(c, zone, class, slot->prev);
-	slot->loaded = &dr_mag_none;
 	slot->prev = &dr_mag_none;
 	if (slot->cur)
 		dr_chunk_disown_locked(s, slot->cur);
 	slot->cur = NULL;
 	atomic_fetch_sub_explicit(&c->quota_granules, 2u * slot->cap * slot->n,
 				  memory_order_relaxed);
-	t->live_ranges += slot->live;
-	t->live_granules += slot->live * slot->n;
-	slot->live = 0;
+	used = dr_slot_used(slot);
+	t->used_ranges += used;
+	t->used_granules += used * slot->n;
+	slot->sum = 0;
 	slot->n = 0;
+	slot->len = 0;
 	slot->cap = 0;
 }
 
@@ -188,13 +240,13 @@ void dr_tcache_empty_locked(struct dray_iova_space *s, struct dr_tcache *t)
 	struct dr_cache *c = s->cache;
 
 	for (unsigned i = 0; t->ring && i < DR_RING_ENTRIES; i++) {
-		struct dr_entry e = t->ring->entry[i];
+		uint64_t iova = t->ring->iova[i];
 
-		if (!e.state)
+		if (!iova)
 			continue;
-		t->ring->entry[i].state = NULL;
-		c->out_granules -= dr_chunk_of(e.state)->n;
-		dr_chunk_return(c, e);
+		t->ring->iova[i] = 0;
+		c->out_granules -= dr_chunk_at(c, iova)->n;
+		dr_chunk_return(c, iova);
 	}
 	for (unsigned z = 0; z < c->zones; z++)
 		for (unsigned k = 0; k < DR_CLASSES; k++)
@@ -205,7 +257,7 @@ struct dr_slot *dr_slot_get_locked(struct dray_iova_space *s, struct dr_tcache *
 				   unsigned n)
 {
 	unsigned class = dr_class_of(n);
-	struct dr_slot *slot = &t->slot[zone][class];
+	struct dr_slot *slot = dr_slot_of(s->cache, t, zone, class);
 
 	if (slot->n == n)
 		return slot;
@@ -220,24 +272,27 @@ struct dr_slot *dr_slot_get_locked(struct dray_iova_space *s, struct dr_tcache *
 	return slot;
 }
 
-static void give_mag(struct dr_cache *c, struct dr_slot *slot, struct dr_mag **mag)
+/* An empty magazine where the slot has none. */
+static struct dr_mag *mag_for(struct dr_cache *c, const struct dr_slot *slot, struct dr_mag *mag)
 {
-	struct dr_mag *got = *mag == &dr_mag_none ? dr_mag_get_locked(c) : NULL;
+	struct dr_mag *got = mag == &dr_mag_none ? dr_mag_get_locked(c) : NULL;
 
 	if (!got)
-		return;
+		return mag;
 	got->count = 0;
 	got->cap = slot->cap;
-	*mag = got;
+	return got;
 }
 
 bool dr_slot_grow_locked(struct dray_iova_space *s, unsigned zone, struct dr_slot *slot)
 {
 	struct dr_cache *c = s->cache;
+	struct dr_mag *loaded = mag_for(c, slot, dr_slot_mag(slot));
 
-	give_mag(c, slot, &slot->loaded);
-	give_mag(c, slot, &slot->prev);
-	if (slot->loaded == &dr_mag_none)
+	if (loaded != dr_slot_mag(slot))
+		dr_slot_load(slot, loaded);
+	slot->prev = mag_for(c, slot, slot->prev);
+	if (loaded == &dr_mag_none)
 		return false;
 	dr_mag_stock_locked(c, (uint64_t)slot->cap * slot->n);
 	dr_depot_trim_locked(s, (uint64_t)slot->cap * slot->n);

@@ -10,7 +10,7 @@
  * 1. Concepts. A space owns the granules of one window and knows the state of each in three
  *    layers that do not know one another:
  *
- *      who uses it        nobody | live, automatic | live, fixed | quarantined
+ *      who uses it        nobody | live, automatic | live, fixed | retired | quarantined
  *      callers' reserve   none | hole | fixed window
  *      hardware           usable | hole
  *
@@ -18,15 +18,21 @@
  *    lie in fixed windows, or reach across their edges. Layers never mix: giving a range back
  *    empties the first layer alone, so every part becomes again what its reservation says; a
  *    caller's reservation under a hardware hole waits there until the hole goes away.
- *    Always true: live is never in a hole of either kind; automatic never in any reservation.
+ *    Retired ranges were live: their owner has let go, but until a flush has ended a device may
+ *    still reach them, so nobody gets them; what waits goes back (or is quarantined) by calls of
+ *    its own, which a range that is live refuses and the other way round. A flusher may also hold
+ *    a free gap between retired ranges for as long as its call takes: it is live then.
+ *    Always true: live and retired are never in a hole of either kind; automatic never in any
+ *    reservation.
  *    Quarantined addresses may come to lie in a hardware hole, for nobody gets them any more.
  *
  * 2. Pieces. Neighbouring granules of one state form a piece, a record in a balanced tree
  *    (tree.c); granules that are nothing at all have no record, they are the gaps between pieces.
  *    A live range taken automatically is one piece. A fixed one is a run of them, cut where a
  *    window's edge lies below it; the first of the run carries a mark (HEAD), so the recorded base
- *    and length are where a run begins and where it ends, and neighbouring live ranges never
- *    merge. How states change is in pieces.c, reservations are in resv.c.
+ *    and length are where a run begins and where it ends, and neighbouring ranges never merge.
+ *    Retiring one keeps its pieces and its mark. How states change is in pieces.c, reservations
+ *    are in resv.c.
  *
  * 3. Choosing an address, highest first, so that low addresses stay for narrow devices. The
  *    granule at 0 is never chosen. Three searches, each only where the one before found nothing:
@@ -44,12 +50,14 @@
  *    a request's limit is never looked at. Nothing is remembered from one search to the next, so a
  *    failed one spoils none.
  *
- * 4. Everything else: taking, giving back and quarantining one piece is O(log n), a fixed range
- *    over k pieces and gaps O(k log n), a reservation O(log n) for every piece or gap it meets.
+ * 4. Everything else: taking, giving back, retiring and quarantining one piece is O(log n), a fixed
+ *    range over k pieces and gaps O(k log n), a reservation O(log n) for every piece or gap it
+ *    meets.
  *
  * 5. Memory. Whatever may need records reserves as many as it can need, then acts, then gives back
- *    what is too much. Giving back, quarantining and looking reserve nothing: they only change or
- *    remove pieces. A few spare records are kept (DR_SPARE_PIECES).
+ *    what is too much. Giving back, retiring, quarantining and looking reserve nothing: they only
+ *    change or remove pieces; holding a gap takes a spare record or does without. A few spare
+ *    records are kept (DR_SPARE_PIECES).
  *
  * 6. Locking. One mutex for all of a space, taken by every call for its whole duration, except for
  *    checks of arguments against what is set at open. It is a leaf: nothing is called under it but
@@ -63,9 +71,12 @@
  *      take × resv, set_usable  never in what was reserved first; or the reservation is -EEXIST
  *      take × unresv            the room is found or not
  *      take_fixed × unresv      in a window: the unresv is -EBUSY; or the range was free space
- *      give × give, quarantine  one wins, the other is refused and counted
+ *      give × give, retire,     one wins, the other is refused and counted; give_retired and
+ *        quarantine             quarantine_retired likewise
  *      give × resv, set_usable  -EEXIST, or the range is reserved after it was given back
  *      give × unresv            -EBUSY, or both
+ *      retire × resv, unresv    retired is in the way as live is
+ *      hold_gap × take, …       as a take_fixed that is refused quietly
  *      resv × resv, unresv      the later one holds; set_usable is in a layer of its own
  *      quarantine               towards the others as a take that is never given back
  *      close × anything         never: the owner's duty
@@ -180,84 +191,118 @@ int dr_iova_take_fixed(struct dray_iova_space *s, dray_iova_t first, dray_iova_t
 	return err;
 }
 
-/* The first piece of the live range that is exactly [iova, iova + len), or NULL. */
-static struct dr_piece *live_range_locked(struct dray_iova_space *s, dray_iova_t iova, size_t len)
+/* The first piece of the range in a state of @bits that is exactly [iova, iova + len), or NULL. */
+static struct dr_piece *range_locked(struct dray_iova_space *s, dray_iova_t iova, size_t len,
+				     uint16_t bits)
 {
 	struct dr_piece *head = dr_tree_at(&s->tree, iova);
 	const struct dr_piece *p = head, *next;
 
-	if (!head || head->first != iova || !(head->bits & DR_PIECE_HEAD))
+	if (!head || head->first != iova || !(head->bits & DR_PIECE_HEAD) || !(head->bits & bits))
 		return NULL;
 	for (;;) {
 		next = p->last < UINT64_MAX ? dr_tree_at(&s->tree, p->last + 1) : NULL;
-		if (!next || !(next->bits & DR_PIECE_LIVE) || next->bits & DR_PIECE_HEAD)
+		if (!next || !(next->bits & DR_PIECE_OWNED) || next->bits & DR_PIECE_HEAD)
 			break;
 		p = next;
 	}
 	return len && p->last - iova == len - 1 ? head : NULL;
 }
 
-bool dr_iova_give_plain(struct dray_iova_space *s, dray_iova_t iova, size_t len)
+/* The tree's range, if it has that one, into its new state; all but the counts of that. */
+static bool turn_locked(struct dray_iova_space *s, dray_iova_t iova, size_t len, uint16_t from,
+			uint16_t to)
 {
-	bool live;
+	uint64_t last = iova + (len - 1);
 
-	pthread_mutex_lock(&s->lock);
-	live = live_range_locked(s, iova, len);
-	if (live) {
-		dr_pieces_clear_locked(s, iova, iova + (len - 1), DR_PIECE_LIVE | DR_PIECE_HEAD);
-		dr_pieces_unreserve_locked(s);
+	if (!range_locked(s, iova, len, from))
+		return false;
+	if (!to)
+		dr_pieces_clear_locked(s, iova, last, DR_PIECE_OWNED | DR_PIECE_HEAD);
+	else if (to == DR_PIECE_QUAR)
+		dr_pieces_mark_locked(s, iova, last, DR_PIECE_OWNED | DR_PIECE_HEAD, to);
+	else
+		dr_pieces_mark_locked(s, iova, last, DR_PIECE_LIVE, to);
+	dr_pieces_unreserve_locked(s);
+	if (from == DR_PIECE_RETIRED) {
+		s->counts.retired_bytes -= len;
+	} else {
 		s->counts.live_ranges--;
 		s->counts.live_bytes -= len;
-	} else {
-		s->counts.bad_frees++;
 	}
+	return true;
+}
+
+bool dr_iova_turn_plain(struct dray_iova_space *s, dray_iova_t iova, size_t len, uint16_t from,
+			uint16_t to)
+{
+	bool found;
+
+	pthread_mutex_lock(&s->lock);
+	found = turn_locked(s, iova, len, from, to);
+	if (!found && to == DR_PIECE_QUAR)
+		found = dr_cache_quarantine_locked(s, iova, len, from);
+	else if (!found && !to && from == DR_PIECE_LIVE)
+		found = dr_cache_unhold_locked(s, iova, len);
+	if (!found)
+		s->counts.bad_frees++;
+	else if (to == DR_PIECE_QUAR)
+		s->counts.quarantined_bytes += len;
+	else if (to == DR_PIECE_RETIRED)
+		s->counts.retired_bytes += len;
 	pthread_mutex_unlock(&s->lock);
-	return live;
+	return found;
 }
 
 bool dr_iova_quarantine(struct dray_iova_space *s, dray_iova_t iova, size_t len)
 {
-	bool live;
+	return dr_iova_turn_plain(s, iova, len, DR_PIECE_LIVE, DR_PIECE_QUAR);
+}
 
+bool dr_iova_quarantine_retired(struct dray_iova_space *s, dray_iova_t iova, size_t len)
+{
+	return dr_iova_turn_plain(s, iova, len, DR_PIECE_RETIRED, DR_PIECE_QUAR);
+}
+
+bool dr_iova_hold_gap(struct dray_iova_space *s, dray_iova_t first, dray_iova_t last)
+{
+	const uint64_t mask = s->granule - 1;
+	const struct dr_piece *p;
+	bool held = false;
+
+	/* The granule at 0 is nobody's; and a length must be able to say it for the give. */
+	if (!first || first > last || first & mask || (last & mask) != mask ||
+	    first < s->window.first || last > s->window.last || last - first >= SIZE_MAX)
+		return false;
 	pthread_mutex_lock(&s->lock);
-	if (dr_cache_quarantine_locked(s, iova, len)) {
-		s->counts.quarantined_bytes += len;
-		pthread_mutex_unlock(&s->lock);
-		return true;
-	}
-	live = live_range_locked(s, iova, len);
-	if (live) {
-		dr_pieces_mark_locked(s, iova, iova + (len - 1), DR_PIECE_LIVE | DR_PIECE_HEAD,
-				      DR_PIECE_QUAR);
-		dr_pieces_unreserve_locked(s);
-		s->counts.live_ranges--;
-		s->counts.live_bytes -= len;
-		s->counts.quarantined_bytes += len;
-	} else {
-		s->counts.bad_frees++;
+	p = dr_tree_next(&s->tree, first, DR_TREE_ANY);
+	if (p && p->bits & DR_PIECE_CHUNK && p->first <= first && p->last >= last) {
+		held = dr_cache_hold_locked(s, first, last);
+	} else if ((!p || p->first > last) && s->spares) {
+		dr_pieces_add_locked(s, first, last, DR_PIECE_AUTO | DR_PIECE_HEAD);
+		s->counts.live_ranges++;
+		s->counts.live_bytes += last - first + 1;
+		held = true;
 	}
 	pthread_mutex_unlock(&s->lock);
-	return live;
+	return held;
 }
 
 bool dr_iova_is_live(struct dray_iova_space *s, dray_iova_t iova, size_t len, bool *ret_fixed)
 {
+	bool live = dr_cache_is_live(s, iova, len), fixed = false;
 	const struct dr_piece *head;
-	bool fixed = false;
 
-	if (dr_cache_is_live(s, iova, len)) {
-		if (ret_fixed)
-			*ret_fixed = false;
-		return true;
+	if (!live) {
+		pthread_mutex_lock(&s->lock);
+		head = range_locked(s, iova, len, DR_PIECE_LIVE);
+		fixed = head && head->bits & DR_PIECE_FIXED;
+		live = head || dr_cache_is_held_locked(s, iova, len);
+		pthread_mutex_unlock(&s->lock);
 	}
-	pthread_mutex_lock(&s->lock);
-	head = live_range_locked(s, iova, len);
-	if (head)
-		fixed = head->bits & DR_PIECE_FIXED;
-	pthread_mutex_unlock(&s->lock);
-	if (head && ret_fixed)
+	if (live && ret_fixed)
 		*ret_fixed = fixed;
-	return head;
+	return live;
 }
 
 bool dr_iova_any_live(struct dray_iova_space *s, dray_iova_t first, dray_iova_t last)
@@ -312,7 +357,7 @@ static bool piece_is_valid(const struct dray_iova_space *s, const struct dr_piec
 		return false;
 	if (!at_most_one(p->bits & DR_PIECE_USED) || !at_most_one(p->bits & DR_PIECE_RESV))
 		return false;
-	if (p->bits & DR_PIECE_LIVE && p->bits & DR_PIECE_NOBODY)
+	if (p->bits & DR_PIECE_OWNED && p->bits & DR_PIECE_NOBODY)
 		return false;
 	if (p->bits & DR_PIECE_AUTO && (p->bits & DR_PIECE_RESV || !p->first))
 		return false;
@@ -320,7 +365,7 @@ static bool piece_is_valid(const struct dray_iova_space *s, const struct dr_piec
 		return false;
 	if (p->bits & DR_PIECE_CHUNK)
 		return p->bits == (DR_PIECE_CHUNK | DR_PIECE_HEAD);
-	return !(p->bits & DR_PIECE_HEAD) || p->bits & DR_PIECE_LIVE;
+	return !(p->bits & DR_PIECE_HEAD) || p->bits & DR_PIECE_OWNED;
 }
 
 static bool pieces_are_valid_locked(struct dray_iova_space *s)
@@ -335,15 +380,17 @@ static bool pieces_are_valid_locked(struct dray_iova_space *s)
 
 		if (!piece_is_valid(s, p) || (prev && dr_pieces_are_one(prev, p)))
 			return false;
-		/* A live piece that begins no range continues one of the same kind. */
-		if (p->bits & DR_PIECE_LIVE && !(p->bits & DR_PIECE_HEAD) &&
+		/* A piece that begins no range continues one of the same kind. */
+		if (p->bits & DR_PIECE_OWNED && !(p->bits & DR_PIECE_HEAD) &&
 		    (!prev || prev->last + 1 != p->first ||
-		     (prev->bits & DR_PIECE_LIVE) != (p->bits & DR_PIECE_LIVE)))
+		     (prev->bits & DR_PIECE_OWNED) != (p->bits & DR_PIECE_OWNED)))
 			return false;
 		if (p->bits & DR_PIECE_HEAD && p->bits & DR_PIECE_LIVE)
 			seen.live_ranges++;
 		if (p->bits & DR_PIECE_LIVE)
 			seen.live_bytes += bytes;
+		if (p->bits & DR_PIECE_RETIRED)
+			seen.retired_bytes += bytes;
 		if (p->bits & DR_PIECE_QUAR)
 			seen.quarantined_bytes += bytes;
 		prev = p;
@@ -354,6 +401,7 @@ static bool pieces_are_valid_locked(struct dray_iova_space *s)
 	seen.quarantined_bytes += dr_cache_quarantined_locked(s);
 	return !p && spares == s->spares && seen.live_ranges == s->counts.live_ranges &&
 	       seen.live_bytes == s->counts.live_bytes &&
+	       seen.retired_bytes == s->counts.retired_bytes &&
 	       seen.quarantined_bytes == s->counts.quarantined_bytes;
 }
 

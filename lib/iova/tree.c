@@ -181,14 +181,14 @@ static void resettle_path(struct dr_tree *t, struct dr_piece *n, const struct dr
 	settle(n);
 }
 
-void dr_tree_change(struct dr_tree *t, struct dr_piece *p, uint64_t last, uint8_t bits)
+void dr_tree_change(struct dr_tree *t, struct dr_piece *p, uint64_t last, uint16_t bits)
 {
 	p->last = last;
 	p->bits = bits;
 	resettle_path(t, t->root, p);
 }
 
-static struct dr_piece *next_in(struct dr_tree *t, struct dr_piece *n, uint64_t addr, uint8_t bits)
+static struct dr_piece *next_in(struct dr_tree *t, struct dr_piece *n, uint64_t addr, uint16_t bits)
 {
 	struct dr_piece *found;
 
@@ -203,7 +203,7 @@ static struct dr_piece *next_in(struct dr_tree *t, struct dr_piece *n, uint64_t 
 	return next_in(t, n->right, addr, bits);
 }
 
-struct dr_piece *dr_tree_next(struct dr_tree *t, uint64_t addr, uint8_t bits)
+struct dr_piece *dr_tree_next(struct dr_tree *t, uint64_t addr, uint16_t bits)
 {
 	return next_in(t, t->root, addr, bits);
 }

@@ -19,8 +19,8 @@ struct dr_piece {
 	uint64_t min_first, max_last; /* of the subtree rooted here */
 	uint64_t max_gap;             /* bytes; largest gap between two pieces of the subtree */
 	uint8_t height;               /* of the subtree, 1 for a leaf */
-	uint8_t all_bits;             /* every bit that a piece of the subtree has */
-	uint8_t bits;                 /* the piece's state, in its owner's bits; never 0 */
+	uint16_t all_bits;            /* every bit that a piece of the subtree has */
+	uint16_t bits;                /* the piece's state, in its owner's bits; never 0 */
 	uint64_t first, last;         /* both inclusive */
 };
 
@@ -31,7 +31,7 @@ struct dr_tree {
 	uint64_t visits; /* nodes looked at so far: what tests assert instead of time */
 };
 
-#define DR_TREE_ANY 0xffu
+#define DR_TREE_ANY 0xffffu
 
 /* Put a piece in: first, last and bits are set and it overlaps no other. */
 void dr_tree_insert(struct dr_tree *t, struct dr_piece *p);
@@ -40,10 +40,10 @@ void dr_tree_insert(struct dr_tree *t, struct dr_piece *p);
 void dr_tree_erase(struct dr_tree *t, struct dr_piece *p);
 
 /* Give a piece in the tree another end, not past the next piece, and other bits. */
-void dr_tree_change(struct dr_tree *t, struct dr_piece *p, uint64_t last, uint8_t bits);
+void dr_tree_change(struct dr_tree *t, struct dr_piece *p, uint64_t last, uint16_t bits);
 
 /* The lowest piece that ends at or above @addr and has one of the bits, or NULL. */
-struct dr_piece *dr_tree_next(struct dr_tree *t, uint64_t addr, uint8_t bits);
+struct dr_piece *dr_tree_next(struct dr_tree *t, uint64_t addr, uint16_t bits);
 
 /* The highest piece that begins at or below @addr, or NULL. */
 struct dr_piece *dr_tree_prev(struct dr_tree *t, uint64_t addr);

@@ -2,6 +2,7 @@
 #include "scene.h"
 
 #include "domain/domain.h"
+#include "iova/cache.h"
 #include "iova/pieces.h"
 
 #include <stdlib.h>
@@ -108,11 +109,12 @@ static uint64_t count_in_table(const struct dray_domain *dom)
 	return n;
 }
 
-/* Blocks that a domain keeps for later calls: spare records, tables, counters, attachments. */
+/* Blocks that a domain keeps for later calls: records, caches, tables, counters, attachments. */
 static long kept_blocks(const struct dray_domain *dom)
 {
 	long n = (long)dom->io.space->spares + (long)(dr_pgtable_bytes(dom->io.pt) / KB4);
 
+	n += dr_cache_blocks(dom->io.space);
 	for (unsigned i = 0; i < DR_THREADS; i++)
 		n += atomic_load(&dom->io.counters.by_thread[i]) != NULL;
 	for (const struct dr_attachment *a = dom->attachments; a; a = a->next_of_domain)

@@ -68,7 +68,7 @@ static void enter(struct oracle *o, unsigned first, unsigned n, bool fixed)
 {
 	for (unsigned i = first; i < first + n; i++)
 		o->cell[i].use = fixed ? FIXED : AUTO;
-	o->live[o->n_live++] = (struct live){first, n, fixed};
+	o->live[o->n_live++] = (struct live){.first = first, .n = n, .fixed = fixed};
 	o->counts.live_ranges++;
 	o->counts.live_bytes += n * o->granule;
 }
@@ -88,17 +88,19 @@ int oracle_take_fixed(struct oracle *o, unsigned first, unsigned last)
 	return 0;
 }
 
-static struct live *find(const struct oracle *o, uint64_t iova, uint64_t len)
+static struct live *find(const struct oracle *o, uint64_t iova, uint64_t len, bool retired)
 {
 	for (unsigned i = 0; i < o->n_live; i++)
-		if (oracle_addr(o, o->live[i].first) == iova && o->live[i].n * o->granule == len)
+		if (oracle_addr(o, o->live[i].first) == iova && o->live[i].n * o->granule == len &&
+		    o->live[i].retired == retired)
 			return (struct live *)&o->live[i];
 	return NULL;
 }
 
-static bool leave(struct oracle *o, uint64_t iova, uint64_t len, enum oracle_use use)
+/* A range that is retired or live into another state. */
+static bool turn(struct oracle *o, uint64_t iova, uint64_t len, bool retired, enum oracle_use use)
 {
-	struct live *l = find(o, iova, len);
+	struct live *l = find(o, iova, len, retired);
 
 	if (!l) {
 		o->counts.bad_frees++;
@@ -106,9 +108,18 @@ static bool leave(struct oracle *o, uint64_t iova, uint64_t len, enum oracle_use
 	}
 	for (unsigned i = l->first; i < l->first + l->n; i++)
 		o->cell[i].use = (uint8_t)use;
+	if (retired) {
+		o->counts.retired_bytes -= len;
+	} else {
+		o->counts.live_ranges--;
+		o->counts.live_bytes -= len;
+	}
+	if (use == RETIRED) {
+		l->retired = true;
+		o->counts.retired_bytes += len;
+		return true;
+	}
 	*l = o->live[--o->n_live];
-	o->counts.live_ranges--;
-	o->counts.live_bytes -= len;
 	if (use == QUARANTINED)
 		o->counts.quarantined_bytes += len;
 	return true;
@@ -116,12 +127,48 @@ static bool leave(struct oracle *o, uint64_t iova, uint64_t len, enum oracle_use
 
 bool oracle_give(struct oracle *o, uint64_t iova, uint64_t len)
 {
-	return leave(o, iova, len, NOBODY);
+	return turn(o, iova, len, false, NOBODY);
 }
 
 bool oracle_quarantine(struct oracle *o, uint64_t iova, uint64_t len)
 {
-	return leave(o, iova, len, QUARANTINED);
+	return turn(o, iova, len, false, QUARANTINED);
+}
+
+bool oracle_retire(struct oracle *o, uint64_t iova, uint64_t len)
+{
+	return turn(o, iova, len, false, RETIRED);
+}
+
+bool oracle_give_retired(struct oracle *o, uint64_t iova, uint64_t len)
+{
+	return turn(o, iova, len, true, NOBODY);
+}
+
+bool oracle_quarantine_retired(struct oracle *o, uint64_t iova, uint64_t len)
+{
+	return turn(o, iova, len, true, QUARANTINED);
+}
+
+bool oracle_is_gap(const struct oracle *o, unsigned first, unsigned last)
+{
+	for (unsigned i = first; i <= last; i++)
+		if (!is_free(&o->cell[i]))
+			return false;
+	return true;
+}
+
+void oracle_hold(struct oracle *o, unsigned first, unsigned last)
+{
+	enter(o, first, last - first + 1, false);
+	o->live[o->n_live - 1].held = true;
+}
+
+bool oracle_is_held(const struct oracle *o, uint64_t iova, uint64_t len)
+{
+	const struct live *l = find(o, iova, len, false);
+
+	return l && l->held;
 }
 
 int oracle_resv(struct oracle *o, unsigned first, unsigned last, enum dr_iova_resv kind)
@@ -137,7 +184,7 @@ int oracle_resv(struct oracle *o, unsigned first, unsigned last, enum dr_iova_re
 int oracle_unresv(struct oracle *o, unsigned first, unsigned last)
 {
 	for (unsigned i = first; i <= last; i++)
-		if (o->cell[i].use == FIXED && o->cell[i].resv)
+		if ((o->cell[i].use == FIXED || o->cell[i].use == RETIRED) && o->cell[i].resv)
 			return -EBUSY;
 	for (unsigned i = first; i <= last; i++)
 		o->cell[i].resv = 0;
@@ -158,7 +205,8 @@ static bool is_usable(const struct oracle *o, const struct dray_range *usable, u
 int oracle_set_usable(struct oracle *o, const struct dray_range *usable, unsigned n)
 {
 	for (unsigned i = 0; i < o->n; i++)
-		if ((o->cell[i].use == AUTO || o->cell[i].use == FIXED) &&
+		if ((o->cell[i].use == AUTO || o->cell[i].use == FIXED ||
+		     o->cell[i].use == RETIRED) &&
 		    !is_usable(o, usable, n, i))
 			return -EEXIST;
 	for (unsigned i = 0; i < o->n; i++)
@@ -168,7 +216,7 @@ int oracle_set_usable(struct oracle *o, const struct dray_range *usable, unsigne
 
 bool oracle_is_live(const struct oracle *o, uint64_t iova, uint64_t len, bool *ret_fixed)
 {
-	const struct live *l = find(o, iova, len);
+	const struct live *l = find(o, iova, len, false);
 
 	if (l)
 		*ret_fixed = l->fixed;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * An IOVA space that nobody can doubt: an array with three fields for each granule, and a list of
- * what is live. Slow, small, and written without a look at the real one. Granules are counted from
- * the window's first.
+ * what is live or retired. Slow, small, and written without a look at the real one. Granules are
+ * counted from the window's first.
  */
 #ifndef PROP_IOVA_ORACLE_H
 #define PROP_IOVA_ORACLE_H
@@ -14,7 +14,7 @@
 
 #define ORACLE_CELLS 4096u
 
-enum oracle_use { NOBODY, AUTO, FIXED, QUARANTINED };
+enum oracle_use { NOBODY, AUTO, FIXED, RETIRED, QUARANTINED };
 
 struct oracle {
 	uint64_t base, granule;
@@ -26,8 +26,8 @@ struct oracle {
 	} cell[ORACLE_CELLS];
 	struct live {
 		unsigned first, n;
-		bool fixed;
-	} live[ORACLE_CELLS];
+		bool fixed, retired, held;
+	} live[ORACLE_CELLS]; /* and retired */
 	unsigned n_live;
 	struct dr_iova_counts counts;
 };
@@ -49,6 +49,16 @@ void oracle_take(struct oracle *o, uint64_t iova, uint64_t len);
 int oracle_take_fixed(struct oracle *o, unsigned first, unsigned last);
 bool oracle_give(struct oracle *o, uint64_t iova, uint64_t len);
 bool oracle_quarantine(struct oracle *o, uint64_t iova, uint64_t len);
+bool oracle_retire(struct oracle *o, uint64_t iova, uint64_t len);
+bool oracle_give_retired(struct oracle *o, uint64_t iova, uint64_t len);
+bool oracle_quarantine_retired(struct oracle *o, uint64_t iova, uint64_t len);
+
+/* Free and nobody's, all of it? */
+bool oracle_is_gap(const struct oracle *o, unsigned first, unsigned last);
+/* Enter that the real one holds such a gap. */
+void oracle_hold(struct oracle *o, unsigned first, unsigned last);
+/* Is exactly that held? */
+bool oracle_is_held(const struct oracle *o, uint64_t iova, uint64_t len);
 int oracle_resv(struct oracle *o, unsigned first, unsigned last, enum dr_iova_resv kind);
 int oracle_unresv(struct oracle *o, unsigned first, unsigned last);
 int oracle_set_usable(struct oracle *o, const struct dray_range *usable, unsigned n);

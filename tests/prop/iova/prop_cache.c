@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * The caches of an IOVA space under threads: random takes and gives of all sizes, gives by others
- * than the taker, threads that come and go, limits, reservations, exhaustion.
+ * The caches of an IOVA space under threads: random takes, gives and retirements of all sizes,
+ * gives by others than the taker, threads that come and go, limits, reservations, held gaps,
+ * exhaustion.
  * Usage: prop-iova-cache [OPS [SEED]], or DRAY_OPS and DRAY_SEED; all threads' operations together.
  * The seed is printed; the interleaving is the machine's.
  *
@@ -29,10 +30,11 @@
 static uint64_t seed = 0x5eed, ops = 12000000;
 static struct dray_iova_space *s;
 static _Atomic uint64_t bitmap[GRANULES / 64];
-static atomic_ulong doubled, refused, no_room, remote;
+static atomic_ulong doubled, refused, no_room, remote, held_gaps;
 
 struct range {
 	uint64_t iova, len;
+	bool retired;
 };
 
 /* Ranges on their way from one thread to another: a slot is taken and filled by exchange. */
@@ -56,11 +58,27 @@ static void mark(struct range r, bool live)
 	}
 }
 
-static void give(struct range r)
+static void check(bool right)
 {
-	mark(r, false);
-	if (!dr_iova_give(s, r.iova, r.len))
+	if (!right)
 		atomic_fetch_add(&refused, 1);
+}
+
+/* By one of the ways there are; @dice says which. */
+static void give(struct range r, uint64_t dice)
+{
+	if (!r.retired && dice % 4 == 0) {
+		check(dr_iova_retire(s, r.iova, r.len));
+		check(!dr_iova_is_live(s, r.iova, r.len, NULL));
+		r.retired = true;
+	}
+	mark(r, false);
+	if (!r.retired)
+		check(dr_iova_give(s, r.iova, r.len));
+	else if (dice % 8 < 4)
+		check(dr_iova_give_retired(s, r.iova, r.len));
+	else
+		check(dr_iova_give_retired_home(s, r.iova, r.len));
 }
 
 /* Mostly small powers of two, some odd ones, few that are large. */
@@ -84,7 +102,7 @@ static uint64_t some_pages(uint64_t dice)
 
 static struct range take_some(uint64_t dice)
 {
-	struct range r = {0, some_pages(dice) * PAGE};
+	struct range r = {0, some_pages(dice) * PAGE, false};
 	struct dr_iova_request req = {
 		.len = r.len,
 		.align = PAGE,
@@ -100,7 +118,7 @@ static struct range take_some(uint64_t dice)
 		req.align = PAGE << dice / 16 % 10;
 	if (dr_iova_take(s, &req, &r.iova)) {
 		atomic_fetch_add(&no_room, 1);
-		return (struct range){0, 0};
+		return (struct range){0, 0, false};
 	}
 	if (r.iova % req.align || r.iova < BASE || r.iova + (r.len - 1) > req.last)
 		atomic_fetch_add(&doubled, 1);
@@ -108,15 +126,18 @@ static struct range take_some(uint64_t dice)
 	return r;
 }
 
-/* A range and its length in one word: granules in the low 12 bits. */
+/* A range in one word: granules in the low 12 bits, and whether it is retired in the top one. */
+#define RETIRED (UINT64_C(1) << 63)
+
 static uint64_t pack(struct range r)
 {
-	return r.iova | r.len / PAGE;
+	return r.iova | r.len / PAGE | (r.retired ? RETIRED : 0);
 }
 
 static struct range unpack(uint64_t word)
 {
-	return (struct range){word & ~(PAGE - 1), (word & (PAGE - 1)) * PAGE};
+	return (struct range){word & ~(PAGE - 1) & ~RETIRED, (word & (PAGE - 1)) * PAGE,
+			      word & RETIRED};
 }
 
 struct worker {
@@ -127,18 +148,23 @@ struct worker {
 
 static void give_remote(uint64_t dice, struct range r)
 {
-	uint64_t old = atomic_exchange(&mailbox[dice / 64 % MAILBOX], pack(r));
+	uint64_t old;
 
+	if (dice % 8 < 4) {
+		check(dr_iova_retire(s, r.iova, r.len));
+		r.retired = true;
+	}
+	old = atomic_exchange(&mailbox[dice / 64 % MAILBOX], pack(r));
 	if (old) {
 		atomic_fetch_add(&remote, 1);
-		give(unpack(old));
+		give(unpack(old), dice / 16);
 	}
 }
 
 static void *work(void *arg)
 {
 	struct worker *w = arg;
-	struct range held[HELD] = {{0, 0}};
+	struct range held[HELD] = {{0, 0, false}};
 
 	for (uint64_t i = 0; i < w->ops; i++) {
 		uint64_t dice = next_random(&w->seed);
@@ -149,7 +175,7 @@ static void *work(void *arg)
 			*h = take_some(dice);
 		} else {
 			if (dice % 4)
-				give(*h);
+				give(*h, dice / 16);
 			else
 				give_remote(dice, *h);
 			h->len = 0;
@@ -157,7 +183,7 @@ static void *work(void *arg)
 	}
 	for (unsigned i = 0; i < HELD; i++)
 		if (held[i].len)
-			give(held[i]);
+			give(held[i], 1);
 	return NULL;
 }
 
@@ -167,10 +193,11 @@ static void *sweep(void *arg)
 	struct worker *w = arg;
 
 	for (uint64_t i = 0; i < w->ops; i++) {
-		uint64_t word = atomic_exchange(&mailbox[next_random(&w->seed) % MAILBOX], 0);
+		uint64_t dice = next_random(&w->seed);
+		uint64_t word = atomic_exchange(&mailbox[dice % MAILBOX], 0);
 
 		if (word)
-			give(unpack(word));
+			give(unpack(word), dice / MAILBOX);
 	}
 	return NULL;
 }
@@ -183,8 +210,22 @@ static void *reserve(void *arg)
 	for (uint64_t i = 0; i < w->ops / 500; i++) {
 		uint64_t dice = next_random(&w->seed);
 		struct range r = {BASE + dice % (GRANULES - 16) * PAGE,
-				  (1 + dice / 4096 % 16) * PAGE};
+				  (1 + dice / 4096 % 16) * PAGE, false};
 
+		/* As a flusher does, far more often, for it is cheap. */
+		for (unsigned k = 0; k < 200; k++) {
+			struct range gap = {BASE + next_random(&w->seed) % (GRANULES - 16) * PAGE,
+					    PAGE << k % 4, false};
+
+			gap.iova &= ~(gap.len - 1);
+			if (gap.iova < BASE ||
+			    !dr_iova_hold_gap(s, gap.iova, gap.iova + gap.len - 1))
+				continue;
+			mark(gap, true);
+			atomic_fetch_add(&held_gaps, 1);
+			mark(gap, false);
+			check(dr_iova_give(s, gap.iova, gap.len));
+		}
 		if (dice >> 63) {
 			if (dr_iova_resv(s, r.iova, r.iova + r.len - 1, DR_RESV_HOLE))
 				continue;
@@ -196,7 +237,7 @@ static void *reserve(void *arg)
 			if (dr_iova_take_fixed(s, r.iova, r.iova + r.len - 1))
 				continue;
 			mark(r, true);
-			give(r);
+			give(r, dice / 65536);
 		}
 	}
 	return NULL;
@@ -230,7 +271,7 @@ static void close_empty(void)
 		uint64_t word = atomic_exchange(&mailbox[i], 0);
 
 		if (word)
-			give(unpack(word));
+			give(unpack(word), 1);
 	}
 	for (unsigned i = 0; i < GRANULES / 64; i++)
 		assert_int_equal(bitmap[i], 0);
@@ -256,9 +297,12 @@ static void nothing_is_handed_out_twice(void **state)
 		for (unsigned round = 0; round < 4; round++)
 			run_threads(n, ops / (4 * MAX_THREADS * n));
 	assert_int_equal(dray_iova_space_stats(s, &st), 0);
-	printf("refills %llu trims %llu drains %llu splits %llu, no room %lu, remote %lu\n",
+	printf("refills %llu trims %llu drains %llu splits %llu, no room %lu, remote %lu, "
+	       "held %lu\n",
 	       (unsigned long long)st.refills, (unsigned long long)st.trims,
-	       (unsigned long long)st.drains, (unsigned long long)st.splits, no_room, remote);
+	       (unsigned long long)st.drains, (unsigned long long)st.splits, no_room, remote,
+	       held_gaps);
+	assert_true(ops < 100000 || held_gaps);
 	/* All threads are gone, so is their quota. */
 	assert_int_equal(st.quota_bytes, 0);
 	close_empty();
@@ -277,7 +321,7 @@ static void nothing_is_lost_when_full(void **state)
 		uint64_t word = atomic_exchange(&mailbox[i], 0);
 
 		if (word)
-			give(unpack(word));
+			give(unpack(word), 1);
 	}
 	assert_true(dr_iova_space_is_valid(s));
 	assert_true(take(s, MIB(16), PAGE) == BASE);

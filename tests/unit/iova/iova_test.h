@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/hooks.h"
+#include "iova/cache.h"
 #include "iova/pieces.h"
 #include "iova/space.h"
 
@@ -105,6 +106,18 @@ static unused dray_iova_t take(struct dray_iova_space *s, uint64_t len, uint64_t
 	return take_below(s, len, align, DRAY_IOVA_NONE);
 }
 
+/* Round sizes up wherever that may ever be, however small the space is. */
+static unused void always_round(struct dray_iova_space *s)
+{
+	struct dr_cache *c = s->cache;
+
+	for (unsigned z = 0; c && z < c->zones; z++)
+		if (c->zone[z].first >> 32) {
+			c->round_max[z] = UINT64_MAX;
+			c->rounding |= 1u << z;
+		}
+}
+
 /* Spare records would hide a failing allocation. */
 static unused void use_up_spares(struct dray_iova_space *s)
 {
@@ -130,7 +143,7 @@ struct picture {
 	size_t n;
 	struct {
 		uint64_t first, last;
-		uint8_t bits;
+		uint16_t bits;
 	} piece[512];
 	struct dr_iova_counts counts;
 };
