@@ -41,7 +41,8 @@ struct dray_mapping {
  * that is not there or not writable for a device that writes; -ENOSPC no IOVA below the device's
  * mask or no mapping entries left; -ENOMEM no memory, or the locked-memory limit (named in the
  * message); -EMSGSIZE the device's segment limits would cut it; -ENOTSUP it would need a copy;
- * -EPERM forked child or a BLOCKED domain; -ERANGE outside the mask in an IDENTITY domain.
+ * -EPERM forked child or a BLOCKED domain; -ERANGE outside the mask in an IDENTITY domain;
+ * without any IOMMU the buffer is copied instead.
  */
 DRAY_API int dray_map(struct dray_device *dev, void *va, size_t len, enum dray_dir dir,
 		      uint32_t flags, struct dray_mapping *ret_map);
@@ -74,6 +75,28 @@ DRAY_API void dray_unmap(struct dray_device *dev, struct dray_mapping *m);
 DRAY_API int dray_map_fixed(struct dray_device *dev, dray_iova_t iova, void *va, size_t len,
 			    enum dray_dir dir, uint32_t flags, struct dray_mapping *ret_map);
 
+/* What memory is, where it is not ordinary. */
+enum dray_memory_class {
+	DRAY_MEMORY_RAM,    /* ordinary: what all memory is until somebody tells */
+	DRAY_MEMORY_P2P,    /* another device's, such as a BAR: devices reach it, the CPU copies none */
+	DRAY_MEMORY_NO_CPU, /* lent away: devices reach it, the CPU must not */
+};
+
+/**
+ * dray_memory_set_class() - tell what memory is
+ * @va: where it begins
+ * @len: how many bytes; more than 0
+ * @class_: what it is from now on, for the whole process
+ *
+ * Mappings stay as they are and may be made as ever; whether a device reaches such memory is for the
+ * backend to say. What dray would have to do itself is refused with -ENOTSUP as long as the class
+ * lasts: copy it through a bounce pool, or sync it. A copy that is taken back meanwhile stays where it
+ * is, is not brought to the buffer, and is logged. Tell again, RAM, before the memory is anything else.
+ * Context: any thread; allocates, waits for a grace period.
+ * Return: 0; -EINVAL no range, or an unknown class; -ENOMEM, and nothing changed.
+ */
+DRAY_API int dray_memory_set_class(void *va, size_t len, enum dray_memory_class class_);
+
 /**
  * dray_sync_for_device() - make what the CPU wrote visible to the device
  * @dev: the device
@@ -89,6 +112,24 @@ DRAY_API int dray_sync_for_device(struct dray_device *dev, const struct dray_map
 /** dray_sync_for_cpu() - make what the device wrote visible to the CPU; see dray_sync_for_device() */
 DRAY_API int dray_sync_for_cpu(struct dray_device *dev, const struct dray_mapping *m, size_t off,
 			       size_t len);
+
+/**
+ * dray_sync_iova_for_device() - dray_sync_for_device() where there is no receipt
+ * @dev: the device
+ * @iova: the first byte's address, in explicit or linked mappings of the device's domain
+ * @len: how many bytes
+ * @dir: which way data moves
+ *
+ * Context: any thread; no ioctl.
+ * Return: 0; -EINVAL not all of it is mapped, and then nothing was moved; -EPERM forked child;
+ * -ERANGE it passes the last address.
+ */
+DRAY_API int dray_sync_iova_for_device(struct dray_device *dev, dray_iova_t iova, size_t len,
+				       enum dray_dir dir);
+
+/** dray_sync_iova_for_cpu() - dray_sync_for_cpu() likewise; see dray_sync_iova_for_device() */
+DRAY_API int dray_sync_iova_for_cpu(struct dray_device *dev, dray_iova_t iova, size_t len,
+				    enum dray_dir dir);
 
 /**
  * dray_iova_to_va() - where an IOVA leads
