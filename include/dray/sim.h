@@ -71,6 +71,8 @@ DRAY_API uint64_t dray_sim_fault_overflow(struct dray_device *dev);
  * @invalidate_ns: nanoseconds spun for each invalidation, under the one queue lock
  * @pin_ns_per_page: nanoseconds spun for each granule mapped, outside every lock
  * @flags: DRAY_SIM_NOCHECK
+ *
+ * A domain that measures what mapping costs (DRAY_BOUNCE_AUTO) does so again.
  * Return: 0; -EINVAL; -ENOTSUP another backend's domain.
  */
 DRAY_API int dray_sim_set_cost(struct dray_domain *dom, uint32_t invalidate_ns,

@@ -16,6 +16,8 @@
 #ifndef DR_BACKEND_H
 #define DR_BACKEND_H
 
+#include <errno.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,7 +25,9 @@
 #include <dray/device.h>
 #include <dray/types.h>
 
+#include "base/err.h"
 #include "base/log.h"
+#include "cpu/cpu.h"
 #include "pgtable/pgtable.h"
 
 /* Most usable ranges a backend reports. Real IOMMUs report two to four. */
@@ -36,6 +40,16 @@ struct dr_backend_limits {
 	uint64_t entries_limit;  /* 0 none */
 	uint32_t n_usable;
 	struct dray_range usable[DR_BACKEND_RANGES]; /* ascending, disjoint, granule-aligned */
+};
+
+/*
+ * What of an unmap may wait, so that many are paid for at once. A property of the open address
+ * space, not of the kind: hardware whose unmap flushes by itself can put off nothing.
+ */
+enum dr_defers {
+	DR_DEFER_NOTHING,      /* strict only: nothing is reachable when unmap returns */
+	DR_DEFER_INVALIDATION, /* unmap clears entries at once, one invalidate serves many */
+	DR_DEFER_UNMAP,        /* the unmap call itself; a later one covers many mappings */
 };
 
 struct dr_backend;
@@ -53,7 +67,6 @@ struct dr_backend_ops {
 	enum dray_backend_kind kind;
 	const char *name;
 	bool can_switch;     /* switch_to replaces atomically */
-	bool isolates;       /* an untrusted device is held to its mappings */
 	bool pins;           /* memory is pinned under RLIMIT_MEMLOCK */
 
 	/*
@@ -99,10 +112,45 @@ struct dr_backend_ops {
 	 */
 	int (*unmap)(struct dr_backend *be, dray_iova_t iova, size_t len, size_t *ret_gone);
 	/*
-	 * Wait until no device reaches [first, last] through entries cleared before. NULL where
-	 * unmap has done so when it returns.
+	 * Wait until no device reaches [first, last] through entries cleared before. Called only
+	 * where be->defers is DR_DEFER_INVALIDATION; elsewhere unmap has done so when it returns.
 	 */
 	void (*invalidate)(struct dr_backend *be, dray_iova_t first, dray_iova_t last);
+
+	/*
+	 * The two halves of an unmap where be->defers is DR_DEFER_UNMAP, else NULL. Retire takes a
+	 * whole mapping out of the table and leaves it with the hardware, where devices go on
+	 * reaching it. Returns the lease under which the hardware holds it, never UINT32_MAX; 0: it
+	 * holds nothing of it, and the unmap is complete. Never fails, never allocates.
+	 */
+	uint32_t (*retire)(struct dr_backend *be, dray_iova_t iova, size_t len);
+	/*
+	 * Make the hardware let go of every retired mapping in [first, last], at most max_op bytes,
+	 * by one call; on return no device reaches them. The caller owns all of the range, gaps
+	 * included, and it cuts no piece of a mapping. *ret_gone: bytes that were mapped, as the
+	 * hardware tells. 0; -ESTALE the lease is over, the hardware has forgotten all that it held
+	 * under it; another -errno, without words: something is left.
+	 */
+	int (*unmap_range)(struct dr_backend *be, dray_iova_t first, dray_iova_t last,
+			   uint32_t lease, uint64_t *ret_gone);
+
+	/*
+	 * Write back, or drop, what caches hold of memory that a device reaches without looking
+	 * into them; lines are whole as in cpu/cpu.h, which these are where they are NULL. Called
+	 * for devices with @coherent false: clean before the device reads or writes, drop before
+	 * the CPU reads what it wrote. Any thread; never fail, never allocate.
+	 */
+	void (*clean)(struct dr_backend *be, const void *va, size_t len);
+	void (*drop)(struct dr_backend *be, const void *va, size_t len);
+
+	/*
+	 * Keep whole pages of memory out of the caches, so that a device with @coherent false and
+	 * the CPU see the same of them without clean and drop. Before they are mapped; recache
+	 * after they are unmapped. 0; -ENOTSUP caches cannot be kept away, or need not be; -ENOMEM.
+	 * NULL: never, as no program can. recache never fails.
+	 */
+	int (*uncache)(struct dr_backend *be, void *va, size_t len);
+	void (*recache)(struct dr_backend *be, void *va, size_t len);
 
 	/* Mapping entries left, UINT64_MAX where there is no limit. May ask the kernel. */
 	uint64_t (*entries_left)(struct dr_backend *be);
@@ -116,6 +164,9 @@ struct dr_backend {
 	enum dray_domain_type type;        /* set at open, resolved */
 	struct dr_pgtable *pt;             /* set at open */
 	const struct dr_log *log;          /* set at open */
+	enum dr_defers defers;             /* set at open */
+	bool translates; /* set at open; false: devices address memory itself, nothing to map */
+	bool isolates;   /* set at open; an untrusted device is held to its mappings */
 	/* Most bytes of one map or unmap, whole granules; the domain splits. Set at open. */
 	uint64_t max_op;
 	struct dr_backend_limits limits;   /* guarded by the domain's attach lock */
@@ -124,7 +175,50 @@ struct dr_backend {
 /* First member of every backend's own device. */
 struct dr_backend_device {
 	struct dr_backend *be; /* guarded by the domain's attach lock */
+	/*
+	 * Do its accesses see the CPU's caches? What the hardware does by default, less what its
+	 * opener knows better (DRAY_DEVICE_NONCOHERENT). Written at attach and by switch_to, read
+	 * by any thread, relaxed: a mapping keeps to what it found when it was made.
+	 */
+	_Atomic bool coherent;
+	/*
+	 * Is it held to that, even if it asks for uncached accesses (PCI Express: No Snoop)? Where
+	 * it is not, the backend has taken the right to ask from it, or @coherent is false. Set at
+	 * attach.
+	 */
+	bool enforces_coherency;
 };
+
+static inline int dr_backend_uncache(struct dr_backend *be, void *va, size_t len)
+{
+	return be->ops->uncache ? be->ops->uncache(be, va, len) :
+	       dr_fail(ENOTSUP, "no program can have memory that is not cached; map ordinary memory "
+		       "and sync it");
+}
+
+static inline void dr_backend_recache(struct dr_backend *be, void *va, size_t len)
+{
+	if (be->ops->recache)
+		be->ops->recache(be, va, len);
+}
+
+/* Bytes of memory that were written by the CPU, or will be by the device, go to the device. */
+static inline void dr_backend_clean(struct dr_backend *be, const void *va, size_t len)
+{
+	if (be->ops->clean)
+		be->ops->clean(be, va, len);
+	else
+		dr_cpu_clean(va, len);
+}
+
+/* Bytes that the device wrote go to the CPU. */
+static inline void dr_backend_drop(struct dr_backend *be, const void *va, size_t len)
+{
+	if (be->ops->drop)
+		be->ops->drop(be, va, len);
+	else
+		dr_cpu_invalidate(va, len);
+}
 
 extern const struct dr_backend_ops dr_type1_ops;
 extern const struct dr_backend_ops dr_sim_ops;

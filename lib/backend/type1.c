@@ -22,8 +22,17 @@
  *    success that reports another size is an error: nothing is mapped there any more, but something
  *    was not what it was thought to be.
  *
+ *    A lazy unmap goes the other way: the table first (retire), the kernel later, many mappings by
+ *    one call (unmap_range). In between the kernel holds what the table does not show. A replay
+ *    leaves that out, as it should; a group that joins meanwhile reaches it, as the others do; when
+ *    the last group leaves it goes with all else. So what was retired before then must not be
+ *    looked for afterwards: each time the backend becomes live a new lease begins, retire tells it,
+ *    and unmap_range asks the kernel only under the lease that still holds. What is retired while
+ *    the backend is not live is complete at once.
+ *
  * 4. Pieces. A mapping may be longer than max_op; the domain maps and unmaps it in pieces cut from
- *    its start. Replay cuts at the same places, so a later unmap never bisects what the kernel has.
+ *    its start. Replay maps the pieces that the table has, so a later unmap never bisects what the
+ *    kernel has. Pieces of one mapping may lie anywhere in memory: a list of buffers is one.
  *    The kernel itself takes any length; max_op is there because tests cut smaller.
  *
  * 5. Attach: find the device in sysfs, enter its group (open it, join it to the container), start
@@ -135,6 +144,9 @@ static int type1_open(const struct dr_backend_args *args, struct dr_backend **re
 	t->base.type = args->type == DRAY_DOMAIN_DEFAULT ? DRAY_DOMAIN_PAGING : args->type;
 	t->base.pt = args->pt;
 	t->base.log = args->log;
+	t->base.defers = DR_DEFER_UNMAP;
+	t->base.translates = true;
+	t->base.isolates = true;
 	t->base.max_op = NO_MAX_OP;
 	t->base.limits = t->at_open;
 	t->cow = choose_cow(dr_hooks->kernel_release());
@@ -250,6 +262,9 @@ static int type1_attach(struct dr_backend *be, const char *name,
 			strerror(-err), d->group_id);
 		goto no_limits;
 	}
+	err = dr_type1_coherency(t, d, opts ? opts->flags : 0);
+	if (err)
+		goto no_limits;
 	*ret_bd = &d->base;
 	return 0;
 
@@ -262,42 +277,15 @@ no_enter:
 	return err;
 }
 
-/* Undo replay_one() of the first @len bytes. */
-static void unreplay_one(struct dr_type1 *t, const struct dr_pt_mapping *m, size_t len)
-{
-	uint64_t max_op = t->base.max_op, size;
-
-	for (size_t off = 0; off < len; off += (size_t)max_op)
-		dr_type1_dma_unmap(t, m->iova + off, len - off < max_op ? len - off : max_op,
-				   &size);
-}
-
-static int replay_one(struct dr_type1 *t, const struct dr_pt_mapping *m, uint64_t *inout_calls)
-{
-	uint64_t max_op = t->base.max_op;
-	size_t piece;
-	int err;
-
-	for (size_t off = 0; off < m->len; off += piece) {
-		piece = m->len - off < max_op ? m->len - off : (size_t)max_op;
-		err = dr_type1_dma_map(t, m->iova + off, (char *)m->va + off, piece, m->bits);
-		if (err) {
-			unreplay_one(t, m, off);
-			return err;
-		}
-		++*inout_calls;
-	}
-	return 0;
-}
-
 /* Undo replay() of everything below @end. */
 static void unreplay(struct dr_type1 *t, dray_iova_t end)
 {
 	struct dr_pt_mapping m;
+	uint64_t size;
 
-	for (dray_iova_t from = 0; from < end && dr_pgtable_next(t->base.pt, from, end - 1, &m);
+	for (dray_iova_t from = 0; from < end && dr_pgtable_next_piece(t->base.pt, from, end - 1, &m);
 	     from = m.iova + m.len)
-		unreplay_one(t, &m, m.len);
+		dr_type1_dma_unmap(t, m.iova, m.len, &size);
 }
 
 /* Nobody changes the table: t->lock is held exclusively. */
@@ -308,11 +296,13 @@ static int replay_locked(struct dr_type1 *t, uint64_t *ret_calls)
 	int err;
 
 	for (dray_iova_t from = 0;
-	     from <= TABLE_LAST && dr_pgtable_next(t->base.pt, from, TABLE_LAST, &m);
+	     from <= TABLE_LAST && dr_pgtable_next_piece(t->base.pt, from, TABLE_LAST, &m);
 	     from = m.iova + m.len) {
-		err = replay_one(t, &m, &calls);
-		if (!err)
+		err = dr_type1_dma_map(t, m.iova, m.va, m.len, m.bits);
+		if (!err) {
+			calls++;
 			continue;
+		}
 		unreplay(t, m.iova);
 		if (err == -EINVAL)
 			err = dr_fail(ERANGE, "0x%" PRIx64 "+0x%zx is mapped where the device's "
@@ -335,8 +325,11 @@ static int type1_enable(struct dr_backend *be, struct dr_backend_device *bd, uin
 	/* A second group had its replay from the kernel when it joined. */
 	if (!t->live)
 		err = replay_locked(t, &calls);
-	if (!err)
+	if (!err && !t->live) {
 		t->live = true;
+		/* 0 and the highest number mean something else. */
+		t->lease = t->lease >= UINT32_MAX - 1 ? 1 : t->lease + 1;
+	}
 	pthread_rwlock_unlock(&t->lock);
 	if (!err)
 		*ret_replayed = calls;
@@ -415,16 +408,41 @@ static int type1_unmap(struct dr_backend *be, dray_iova_t iova, size_t len, size
 		       "somebody else unmaps in this container", iova, len, size);
 }
 
+static uint32_t type1_retire(struct dr_backend *be, dray_iova_t iova, size_t len)
+{
+	struct dr_type1 *t = dr_type1_of(be);
+	uint32_t lease;
+
+	pthread_rwlock_rdlock(&t->lock);
+	dr_pgtable_clear(be->pt, iova, len);
+	lease = t->live ? t->lease : 0;
+	pthread_rwlock_unlock(&t->lock);
+	return lease;
+}
+
+static int type1_unmap_range(struct dr_backend *be, dray_iova_t first, dray_iova_t last,
+			     uint32_t lease, uint64_t *ret_gone)
+{
+	struct dr_type1 *t = dr_type1_of(be);
+	int err = -ESTALE;
+
+	pthread_rwlock_rdlock(&t->lock);
+	if (t->live && t->lease == lease)
+		err = dr_type1_dma_unmap(t, first, last - first + 1, ret_gone);
+	pthread_rwlock_unlock(&t->lock);
+	return err;
+}
+
 /* How many entries the table would take. */
 static uint64_t count_pieces(const struct dr_type1 *t)
 {
-	uint64_t max_op = t->base.max_op, n = 0;
 	struct dr_pt_mapping m;
+	uint64_t n = 0;
 
 	for (dray_iova_t from = 0;
-	     from <= TABLE_LAST && dr_pgtable_next(t->base.pt, from, TABLE_LAST, &m);
+	     from <= TABLE_LAST && dr_pgtable_next_piece(t->base.pt, from, TABLE_LAST, &m);
 	     from = m.iova + m.len)
-		n += (m.len - 1) / max_op + 1;
+		n++;
 	return n;
 }
 
@@ -453,7 +471,6 @@ const struct dr_backend_ops dr_type1_ops = {
 	.kind = DRAY_BACKEND_TYPE1,
 	.name = "type1",
 	.can_switch = false,
-	.isolates = true,
 	.pins = true,
 	.open = type1_open,
 	.close = type1_close,
@@ -465,6 +482,8 @@ const struct dr_backend_ops dr_type1_ops = {
 	.map = type1_map,
 	.unmap = type1_unmap,
 	.invalidate = NULL,
+	.retire = type1_retire,
+	.unmap_range = type1_unmap_range,
 	.entries_left = type1_entries_left,
 	.device_fd = type1_device_fd,
 };

@@ -41,6 +41,7 @@ struct dr_type1 {
 	 */
 	pthread_rwlock_t lock;
 	bool live;     /* guarded by lock: the kernel has what the table has, now and from now on */
+	uint32_t lease; /* guarded by lock: counts the times that live became true */
 	int container; /* -1 none; written under the attach lock while not live */
 	/* The rest is guarded by the attach lock, except where it is set at open. */
 	unsigned groups; /* in the container, as far as we are concerned */
@@ -102,6 +103,14 @@ int dr_type1_device_start(struct dr_type1_device *d, int group_fd);
 int dr_type1_device_stop(struct dr_type1_device *d);
 /* The last part of where a link under sysfs points; false where there is no such link. */
 bool dr_type1_link_name(const char *path, char *ret_name, size_t size);
+
+/* --- type1_coherency.c: devices and the CPU's caches --- */
+
+/*
+ * Set the device's two properties; @flags: DRAY_DEVICE_*. The container is an IOMMU, the device is
+ * started. 0; -ENOTSUP it counts as noncoherent and this CPU's caches cannot be cleaned.
+ */
+int dr_type1_coherency(struct dr_type1 *t, struct dr_type1_device *d, uint32_t flags);
 
 /* --- type1_ranges.c: what the hardware takes --- */
 

@@ -26,6 +26,12 @@ const char *dray_errmsg(void)
 	return msg;
 }
 
+void dray_errmsg_set(const char *text)
+{
+	if (text != msg)
+		snprintf(msg, sizeof(msg), "%s", text ? text : "");
+}
+
 const char *dray_version(void)
 {
 	return DRAY_VERSION;

@@ -27,6 +27,12 @@ static int sys_ioctl(int fd, unsigned long request, void *arg)
 	return ioctl(fd, request, arg);
 }
 
+static int sys_mbind(void *addr, size_t len, int mode, const unsigned long *mask,
+		     unsigned long bits)
+{
+	return (int)syscall(SYS_mbind, addr, len, mode, mask, bits, 0);
+}
+
 static uint64_t sys_clock_ns(void)
 {
 	struct timespec ts;
@@ -88,6 +94,7 @@ const struct dr_hooks dr_hooks_system = {
 	.mmap = mmap,
 	.munmap = munmap,
 	.madvise = madvise,
+	.mbind = sys_mbind,
 	.clock_ns = sys_clock_ns,
 	.cpu = sys_cpu,
 	.membarrier = sys_membarrier,

@@ -24,6 +24,9 @@ struct dr_hooks {
 	void *(*mmap)(void *addr, size_t len, int prot, int flags, int fd, off_t off);
 	int (*munmap)(void *addr, size_t len);
 	int (*madvise)(void *addr, size_t len, int advice);
+	/* mbind(2), without flags. */
+	int (*mbind)(void *addr, size_t len, int mode, const unsigned long *mask,
+		     unsigned long bits);
 
 	/* CLOCK_MONOTONIC in nanoseconds. */
 	uint64_t (*clock_ns)(void);

@@ -8,8 +8,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Guarded by lock for writing; read without it. Wiped to 0 in a child. */
-static _Atomic(_Atomic uint64_t *) page;
+/* Guarded by lock for writing; read without it. What it points at is wiped to 0 in a child. */
+_Atomic(_Atomic uint64_t *) dr_process_page;
 /* Guarded by lock. Copied by fork, so a child goes on counting where its parent was. */
 static uint64_t generation;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -20,7 +20,7 @@ static uint64_t number_process(void)
 	uint64_t id = 0;
 
 	pthread_mutex_lock(&lock);
-	p = atomic_load_explicit(&page, memory_order_relaxed);
+	p = atomic_load_explicit(&dr_process_page, memory_order_relaxed);
 	if (!p) {
 		size_t len = (size_t)sysconf(_SC_PAGESIZE);
 
@@ -33,7 +33,7 @@ static uint64_t number_process(void)
 			goto out;
 		}
 		/* Release: a reader that sees the page sees it wiped, not unmapped. */
-		atomic_store_explicit(&page, p, memory_order_release);
+		atomic_store_explicit(&dr_process_page, p, memory_order_release);
 	}
 	id = atomic_load_explicit(p, memory_order_relaxed);
 	if (!id) {
@@ -47,7 +47,7 @@ out:
 
 uint64_t dr_process_id(void)
 {
-	_Atomic uint64_t *p = atomic_load_explicit(&page, memory_order_acquire);
+	_Atomic uint64_t *p = atomic_load_explicit(&dr_process_page, memory_order_acquire);
 	uint64_t id = p ? atomic_load_explicit(p, memory_order_relaxed) : 0;
 
 	return id ? id : number_process();

@@ -24,55 +24,68 @@ void dr_act_damage(struct dr_iospace *io, dray_iova_t iova, size_t len, size_t g
 	       "range is quarantined", io->ops->name, iova, len, strerror(-err), gone);
 }
 
+static int unmap_piece(struct dr_iospace *io, dray_iova_t iova, size_t len)
+{
+	size_t gone = 0;
+	int err = io->ops->unmap(io->be, iova, len, &gone);
+
+	dr_count_two(&io->counters, DR_BACKEND_UNMAPS, DR_UNMAP_BYTES, gone);
+	if (__builtin_expect(err, 0))
+		dr_act_damage(io, iova, len, gone, err);
+	return err;
+}
+
 /* Unmap [0, len) of a mapping in pieces; the first error is returned, the rest still tried. */
-static int unmap_pieces(struct dr_iospace *io, dray_iova_t iova, size_t len)
+static inline int unmap_pieces(struct dr_iospace *io, dray_iova_t iova, size_t len)
 {
 	uint64_t max_op = io->be->max_op;
-	int first_err = 0;
+	int first_err = unmap_piece(io, iova, len < max_op ? len : (size_t)max_op);
 
-	for (size_t off = 0; off < len;) {
-		size_t piece = len - off < max_op ? len - off : (size_t)max_op;
-		size_t gone = 0;
-		int err = io->ops->unmap(io->be, iova + off, piece, &gone);
+	for (size_t off = (size_t)max_op; off < len; off += (size_t)max_op) {
+		int err = unmap_piece(io, iova + off, len - off < max_op ? len - off :
+									   (size_t)max_op);
 
-		dr_count(&io->counters, DR_BACKEND_UNMAPS, 1);
-		dr_count(&io->counters, DR_UNMAP_BYTES, gone);
-		if (err) {
-			dr_act_damage(io, iova + off, piece, gone, err);
-			if (!first_err)
-				first_err = err;
-		}
-		off += piece;
-	}
-	if (io->ops->invalidate) {
-		io->ops->invalidate(io->be, iova, iova + len - 1);
-		dr_count(&io->counters, DR_INVALIDATIONS, 1);
+		if (!first_err)
+			first_err = err;
 	}
 	return first_err;
 }
 
-int dr_act_unmap(struct dr_iospace *io, dray_iova_t iova, size_t len)
+int dr_act_clear(struct dr_iospace *io, dray_iova_t iova, size_t len)
+{
+	return unmap_pieces(io, iova, len);
+}
+
+/* The same, and nothing is reached through it any more. */
+static int unmap_all(struct dr_iospace *io, dray_iova_t iova, size_t len)
 {
 	int err = unmap_pieces(io, iova, len);
 
-	if (err)
+	if (io->be->defers == DR_DEFER_INVALIDATION) {
+		io->ops->invalidate(io->be, iova, iova + len - 1);
+		dr_count(&io->counters, DR_INVALIDATIONS, 1);
+	}
+	return err;
+}
+
+int dr_act_unmap(struct dr_iospace *io, dray_iova_t iova, size_t len)
+{
+	int err = unmap_all(io, iova, len);
+
+	if (__builtin_expect(err, 0))
 		dr_fail(-err, "%s refused to unmap 0x%" PRIx64 "+0x%zx (%s); the range is "
 			"quarantined, close the domain to be rid of it", io->ops->name, iova, len,
 			strerror(-err));
 	return err;
 }
 
-int dr_act_map(struct dr_iospace *io, dray_iova_t iova, void *va, size_t len, uint64_t bits,
-	       bool *ret_refused)
+static __attribute__((noinline)) int map_pieces(struct dr_iospace *io, dray_iova_t iova, void *va,
+						size_t len, uint64_t bits, bool *ret_refused)
 {
 	uint64_t max_op = io->be->max_op;
 	size_t off = 0;
 	int err = 0;
 
-	*ret_refused = false;
-	/* What unmaps before have unlinked is freed here: unmap itself may not wait. */
-	if (dr_pgtable_wants_reclaim(io->pt))
-		dr_pgtable_reclaim(io->pt);
 	while (off < len) {
 		size_t piece = len - off < max_op ? len - off : (size_t)max_op;
 
@@ -80,12 +93,28 @@ int dr_act_map(struct dr_iospace *io, dray_iova_t iova, void *va, size_t len, ui
 				    off ? bits | DR_PTE_CONTINUE : bits);
 		if (err)
 			break;
-		dr_count(&io->counters, DR_BACKEND_MAPS, 1);
-		dr_count(&io->counters, DR_MAP_BYTES, piece);
+		dr_count_two(&io->counters, DR_BACKEND_MAPS, DR_MAP_BYTES, piece);
 		off += piece;
 	}
 	if (err && off)
-		*ret_refused = unmap_pieces(io, iova, off) != 0;
+		*ret_refused = unmap_all(io, iova, off) != 0;
+	return err;
+}
+
+int dr_act_map(struct dr_iospace *io, dray_iova_t iova, void *va, size_t len, uint64_t bits,
+	       bool *ret_refused)
+{
+	int err;
+
+	*ret_refused = false;
+	/* What unmaps before have unlinked is freed here: unmap itself may not wait. */
+	if (__builtin_expect(dr_pgtable_wants_reclaim(io->pt), 0))
+		dr_pgtable_reclaim(io->pt);
+	if (__builtin_expect(len > io->be->max_op, 0))
+		return map_pieces(io, iova, va, len, bits, ret_refused);
+	err = io->ops->map(io->be, iova, va, len, bits);
+	if (__builtin_expect(!err, 1))
+		dr_count_two(&io->counters, DR_BACKEND_MAPS, DR_MAP_BYTES, len);
 	return err;
 }
 

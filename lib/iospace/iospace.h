@@ -46,6 +46,12 @@ int dr_act_map(struct dr_iospace *io, dray_iova_t iova, void *va, size_t len, ui
  */
 int dr_act_unmap(struct dr_iospace *io, dray_iova_t iova, size_t len);
 
+/*
+ * The half of it that need not wait, where the backend defers invalidations: what was cleared is
+ * reached until somebody invalidates it.
+ */
+int dr_act_clear(struct dr_iospace *io, dray_iova_t iova, size_t len);
+
 /* Give an IOVA back, or quarantine it when a backend still holds it. */
 void dr_act_release(struct dr_iospace *io, dray_iova_t iova, size_t len, bool refused);
 

@@ -40,7 +40,14 @@
  *    cleared relaxed: what orders a clear before later accesses is the invalidation that follows,
  *    and what orders unlinking before freeing is the grace period.
  *
- * 8. What can fail: prepare, for memory. Tables made before the failure stay for the next.
+ * 8. Tables apart. A walker that does not look into the CPU's caches sees what has been cleaned.
+ *    Then each table is two pages, one as the CPU has it and one as it is in memory, and whoever
+ *    stores entries takes them there before its call returns (dr_pt_written()): what it stored and
+ *    nothing beside, so that owners whose entries share a line do not meet. A link that somebody
+ *    else has just hung in is taken along by who needs it. What is unlinked is gone from memory
+ *    before the table below it is touched.
+ *
+ * 9. What can fail: prepare, for memory. Tables made before the failure stay for the next.
  */
 #include "pgtable/table.h"
 #include "base/err.h"
@@ -66,6 +73,35 @@ int dr_pgtable_open(uint64_t page_sizes, struct dr_pgtable **ret_pt)
 	}
 	*ret_pt = pt;
 	return 0;
+}
+
+void dr_pgtable_clean(const _Atomic uint64_t *cached, _Atomic uint64_t *memory, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		/* Release: see 7; acquire, because the entry may be another owner's link. */
+		atomic_store_explicit(&memory[i], atomic_load_explicit(&cached[i],
+				      memory_order_acquire), memory_order_release);
+}
+
+int dr_pgtable_set_apart(struct dr_pgtable *pt, dr_pt_clean_fn *clean)
+{
+	struct dr_pt_table *small = pt->root, *root;
+
+	pt->clean = clean ? clean : dr_pgtable_clean;
+	root = dr_pt_table_new(pt);
+	if (!root) {
+		pt->clean = NULL;
+		return dr_fail(ENOMEM, "no memory for the root of a mapping table");
+	}
+	pt->root = root;
+	dr_pt_table_free(pt, small);
+	return 0;
+}
+
+void dr_pgtable_limit_sizes(struct dr_pgtable *pt, uint64_t page_sizes)
+{
+	assert(page_sizes & DR_PT_PAGE);
+	pt->page_sizes &= page_sizes;
 }
 
 static void free_tree(struct dr_pgtable *pt, struct dr_pt_table *table, unsigned level)
@@ -138,9 +174,14 @@ static struct dr_pt_table *reach(struct dr_pgtable *pt, dray_iova_t iova, unsign
 	for (unsigned at = DR_PT_LEVELS; at > level && table; at--) {
 		unsigned i = dr_pt_index(iova, at);
 		uint64_t e = dr_pt_load(table, i);
+		struct dr_pt_table *child;
 
 		assert(!dr_pt_is_present(e) || !dr_pt_is_leaf(e, at)); /* the range is empty */
-		table = dr_pt_is_present(e) ? dr_pt_child(e) : hang(pt, &table->entry[i]);
+		child = dr_pt_is_present(e) ? dr_pt_child(e) : hang(pt, &table->entry[i]);
+		/* Also another's: it is needed here before its owner may have come to it. */
+		if (child)
+			dr_pt_written(pt, table, i, 1);
+		table = child;
 	}
 	return table;
 }
@@ -201,6 +242,7 @@ static uint64_t drop(struct dr_pgtable *pt, struct dr_pt_table *table, unsigned 
 		gone += dr_pt_is_leaf(e, level) ? span :
 			drop(pt, dr_pt_child(e), level - 1, first + i * span);
 	}
+	dr_pt_written(pt, table, 0, DR_PT_ENTRIES);
 	dr_pt_retire(pt, table, level, first);
 	return gone;
 }
@@ -209,12 +251,14 @@ static uint64_t drop(struct dr_pgtable *pt, struct dr_pt_table *table, unsigned 
 static void set_large(struct dr_pgtable *pt, struct dr_pt_table *table, unsigned level,
 		      dray_iova_t iova, uint64_t entry)
 {
-	_Atomic uint64_t *slot = &table->entry[dr_pt_index(iova, level)];
+	unsigned i = dr_pt_index(iova, level);
+	_Atomic uint64_t *slot = &table->entry[i];
 	uint64_t was = atomic_load_explicit(slot, memory_order_acquire);
 
 	assert(!dr_pt_is_present(was) || !dr_pt_is_leaf(was, level)); /* the range is empty */
 	/* Release: see 7. */
 	atomic_store_explicit(slot, entry | DR_PTE_LARGE, memory_order_release);
+	dr_pt_written(pt, table, i, 1);
 	if (dr_pt_is_present(was)) {
 		uint64_t lost = drop(pt, dr_pt_child(was), level - 1, iova);
 
@@ -235,15 +279,17 @@ void dr_pgtable_set(struct dr_pgtable *pt, dray_iova_t iova, void *va, size_t le
 		unsigned level = leaf_level(pt, iova, (uintptr_t)(entry & DR_PTE_ADDR), len);
 		unsigned run = run_length(iova, len, level), shift = dr_pt_shift(level);
 		struct dr_pt_table *table = find(pt, iova, level);
-		_Atomic uint64_t *slot = &table->entry[dr_pt_index(iova, level)];
+		unsigned i = dr_pt_index(iova, level);
+		_Atomic uint64_t *slot = &table->entry[i];
 		size_t step = (size_t)run << shift;
 		uint64_t last = step == len ? DR_PTE_LAST : 0;
 
 		if (level == 1) {
 			/* Release, each: see 7. */
-			for (; run > 1; run--, slot++, entry += DR_PT_PAGE, mark = 0)
+			for (unsigned n = run; n > 1; n--, slot++, entry += DR_PT_PAGE, mark = 0)
 				atomic_store_explicit(slot, entry | mark, memory_order_release);
 			atomic_store_explicit(slot, entry | mark | last, memory_order_release);
+			dr_pt_written(pt, table, i, run);
 			entry += DR_PT_PAGE;
 		} else {
 			for (size_t off = 0; off < step; off += (size_t)1 << shift, mark = 0)
@@ -257,19 +303,92 @@ void dr_pgtable_set(struct dr_pgtable *pt, dray_iova_t iova, void *va, size_t le
 	}
 }
 
-/* Clear @n own leaves of 4 KiB from @iova on, all in @table. Returns how many were present. */
-static unsigned clear_small(struct dr_pt_table *table, dray_iova_t iova, unsigned n)
+/* A link has both permissions and is not large: one comparison tells it from all else. */
+static inline bool is_link(uint64_t entry)
 {
-	_Atomic uint64_t *slot = &table->entry[dr_pt_index(iova, 1)];
-	unsigned present = 0;
+	return (entry & (DR_PTE_READ | DR_PTE_WRITE | DR_PTE_LARGE)) ==
+	       (DR_PTE_READ | DR_PTE_WRITE);
+}
 
-	for (; n; n--, slot++) {
+/*
+ * The small leaf of @iova in its table, if that is there; for its owner. Most mappings are one leaf
+ * in a table that exists: a walk of 30 instructions serves them, once for a map and once for an
+ * unmap, where the general ways walk twice, plan for any length and take 300.
+ */
+static inline struct dr_pt_table *small_table(const struct dr_pgtable *pt, dray_iova_t iova)
+{
+	struct dr_pt_table *table = pt->root;
+
+	for (unsigned at = DR_PT_LEVELS; at > 1; at--) {
+		uint64_t e = dr_pt_load(table, dr_pt_index(iova, at));
+
+		if (__builtin_expect(!is_link(e), 0))
+			return NULL;
+		table = dr_pt_child(e);
+	}
+	return table;
+}
+
+/* What has no short way; apart, so that the short one keeps to few registers. */
+static __attribute__((noinline)) int map_any(struct dr_pgtable *pt, dray_iova_t iova, void *va,
+					     size_t len, uint64_t bits)
+{
+	int err = dr_pgtable_prepare(pt, iova, va, len);
+
+	if (!err)
+		dr_pgtable_set(pt, iova, va, len, bits);
+	return err;
+}
+
+int dr_pgtable_map(struct dr_pgtable *pt, dray_iova_t iova, void *va, size_t len, uint64_t bits)
+{
+	uint64_t mark = bits & DR_PTE_CONTINUE ? 0 : DR_PTE_START;
+	struct dr_pt_table *table;
+
+	/* Where tables are apart, an owner has to see to the links above as well: reach(). */
+	if (__builtin_expect(len != DR_PT_PAGE || pt->clean, 0))
+		return map_any(pt, iova, va, len, bits);
+	table = small_table(pt, iova);
+	if (__builtin_expect(!table, 0))
+		return map_any(pt, iova, va, len, bits);
+	/* Release: see 7. */
+	atomic_store_explicit(&table->entry[dr_pt_index(iova, 1)],
+			      (uintptr_t)va | bits | mark | DR_PTE_LAST, memory_order_release);
+	return 0;
+}
+
+bool dr_pgtable_clear_one(struct dr_pgtable *pt, dray_iova_t iova)
+{
+	struct dr_pt_table *table = small_table(pt, iova);
+	unsigned i = dr_pt_index(iova, 1);
+	uint64_t entry;
+
+	if (!table)
+		return false;
+	entry = atomic_load_explicit(&table->entry[i], memory_order_relaxed);
+	if (!(entry & DR_PTE_LAST) || !(entry & (DR_PTE_START | DR_PTE_CONTINUE)))
+		return false;
+	atomic_store_explicit(&table->entry[i], 0, memory_order_relaxed);
+	dr_pt_written(pt, table, i, 1);
+	return true;
+}
+
+/* Clear @n own leaves of 4 KiB from @iova on, all in @table. Returns how many were present. */
+static unsigned clear_small(const struct dr_pgtable *pt, struct dr_pt_table *table,
+			    dray_iova_t iova, unsigned n)
+{
+	unsigned present = 0, first = dr_pt_index(iova, 1);
+	_Atomic uint64_t *slot = &table->entry[first];
+
+	for (unsigned left = n; left; left--, slot++) {
 		/* Gaps are not written: they may share a line with somebody who is busy. */
 		if (!dr_pt_is_present(atomic_load_explicit(slot, memory_order_relaxed)))
 			continue;
 		atomic_store_explicit(slot, 0, memory_order_relaxed);
 		present++;
 	}
+	if (present)
+		dr_pt_written(pt, table, first, n);
 	return present;
 }
 
@@ -281,9 +400,10 @@ static uint64_t clear(struct dr_pgtable *pt, struct dr_pt_table *table, unsigned
 	dray_iova_t low, high;
 
 	if (level == 1)
-		return clear_small(table, first, (unsigned)((last - first) / span) + 1) * span;
+		return clear_small(pt, table, first, (unsigned)((last - first) / span) + 1) * span;
 	for (low = first & ~(span - 1); low <= last; low += span) {
-		_Atomic uint64_t *slot = &table->entry[dr_pt_index(low, level)];
+		unsigned i = dr_pt_index(low, level);
+		_Atomic uint64_t *slot = &table->entry[i];
 		uint64_t e = atomic_load_explicit(slot, memory_order_acquire);
 
 		high = low + span - 1;
@@ -291,6 +411,7 @@ static uint64_t clear(struct dr_pgtable *pt, struct dr_pt_table *table, unsigned
 			continue;
 		if (low >= first && high <= last) {
 			atomic_store_explicit(slot, 0, memory_order_relaxed);
+			dr_pt_written(pt, table, i, 1);
 			gone += dr_pt_is_leaf(e, level) ? span :
 				drop(pt, dr_pt_child(e), level - 1, low);
 		} else {

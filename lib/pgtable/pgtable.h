@@ -8,6 +8,7 @@
 #ifndef DR_PGTABLE_H
 #define DR_PGTABLE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -33,8 +34,9 @@
 #define DR_PTE_OWNER_SHIFT 52
 #define DR_PTE_OWNER      (UINT64_C(0x3ff) << DR_PTE_OWNER_SHIFT)
 
-/* Owners: the domain itself (explicit mappings), or a device's index in its domain. */
+/* Owners: the domain itself (explicit mappings, regions), or a device's index in its domain. */
 #define DR_OWNER_DOMAIN 0u
+#define DR_OWNER_REGION 1u
 #define DR_OWNER_MAX    1023u
 
 #define DR_PT_LEVELS    4
@@ -53,7 +55,7 @@ static inline unsigned dr_pte_owner(uint64_t pte)
 
 struct dr_pgtable;
 
-/* One whole mapping, as it was set. */
+/* One whole mapping, as it was set; @va is where its first piece is. Or one piece. */
 struct dr_pt_mapping {
 	dray_iova_t iova;
 	void *va;
@@ -90,6 +92,15 @@ int dr_pgtable_prepare(struct dr_pgtable *pt, dray_iova_t iova, const void *va, 
  */
 void dr_pgtable_set(struct dr_pgtable *pt, dray_iova_t iova, void *va, size_t len, uint64_t bits);
 
+/* Both in one, for who has nothing to do in between. 0; -ENOMEM, nothing is published. */
+int dr_pgtable_map(struct dr_pgtable *pt, dray_iova_t iova, void *va, size_t len, uint64_t bits);
+
+/*
+ * Clear the one small leaf at @iova if it is a whole piece; false: it is none, or larger, or only a
+ * part, and nothing was done. What dr_pgtable_is_cut() and dr_pgtable_clear() do, for most unmaps.
+ */
+bool dr_pgtable_clear_one(struct dr_pgtable *pt, dray_iova_t iova);
+
 /*
  * Clear a range that covers whole mappings (gaps are fine) and return how many bytes were present.
  * Tables that the range covers whole are unlinked; they wait for a flush where something caches.
@@ -112,9 +123,32 @@ void dr_pgtable_flush_end(struct dr_pgtable *pt, dray_iova_t first, dray_iova_t 
  */
 void dr_pgtable_set_cached(struct dr_pgtable *pt);
 
+#ifndef __cplusplus /* which has no _Atomic */
+/*
+ * Devices whose walks do not look into the CPU's caches see an entry once it has been cleaned: taken
+ * from @cached to @memory, @n entries, with release, each. NULL: that and nothing else. Before the
+ * first mapping. 0, -ENOMEM, with nothing changed.
+ */
+typedef void dr_pt_clean_fn(const _Atomic uint64_t *cached, _Atomic uint64_t *memory, unsigned n);
+int dr_pgtable_set_apart(struct dr_pgtable *pt, dr_pt_clean_fn *clean);
+
+/* What is done with NULL. */
+void dr_pgtable_clean(const _Atomic uint64_t *cached, _Atomic uint64_t *memory, unsigned n);
+#endif
+
+/* Use leaves of these sizes from now on, bit 12 always. Before the first mapping. */
+void dr_pgtable_limit_sizes(struct dr_pgtable *pt, uint64_t page_sizes);
+
 /* The leaf of the caller's own range that maps @iova; needs no read section. False: none. */
 bool dr_pgtable_own_leaf(const struct dr_pgtable *pt, dray_iova_t iova, dray_iova_t *ret_first,
 			 size_t *ret_len);
+
+/* The same, as a device walks: where tables are apart, what has been cleaned. */
+void dr_pgtable_device_walk(const struct dr_pgtable *pt, dray_iova_t iova,
+			    struct dr_pt_walk *ret_walk);
+
+/* The host address behind @iova in the caller's own range, or NULL; needs no read section. */
+void *dr_pgtable_own_va(const struct dr_pgtable *pt, dray_iova_t iova);
 
 /* Does a range that the caller owns begin or end inside a piece? Needs no read section. */
 bool dr_pgtable_is_cut(const struct dr_pgtable *pt, dray_iova_t iova, size_t len);
@@ -145,6 +179,10 @@ void *dr_pgtable_va(const struct dr_pgtable *pt, dray_iova_t iova);
  */
 bool dr_pgtable_next(const struct dr_pgtable *pt, dray_iova_t from, dray_iova_t last,
 		     struct dr_pt_mapping *ret_mapping);
+
+/* The same for pieces: what one dr_pgtable_set() call made, contiguous in memory too. */
+bool dr_pgtable_next_piece(const struct dr_pgtable *pt, dray_iova_t from, dray_iova_t last,
+			   struct dr_pt_mapping *ret_piece);
 
 /* Bytes of tables, those that wait for reclaim included. */
 uint64_t dr_pgtable_bytes(const struct dr_pgtable *pt);

@@ -33,7 +33,8 @@
 
 struct dr_pt_table *dr_pt_table_new(struct dr_pgtable *pt)
 {
-	struct dr_pt_table *table = dr_hooks->alloc(sizeof(*table), DR_PT_PAGE);
+	size_t len = sizeof(struct dr_pt_table) * (pt->clean ? 2 : 1);
+	struct dr_pt_table *table = dr_hooks->alloc(len, DR_PT_PAGE);
 
 	if (table)
 		atomic_fetch_add_explicit(&pt->tables, 1, memory_order_relaxed);

@@ -27,6 +27,7 @@ struct dr_pgtable {
 	uint64_t page_sizes;         /* set at open */
 	_Atomic uint64_t tables;     /* pages that exist, unlinked ones included */
 	bool is_cached;              /* set before the first mapping */
+	dr_pt_clean_fn *clean;       /* likewise; NULL: walks see what the CPU's caches hold */
 	pthread_mutex_t retire_lock; /* innermost; held for list operations only */
 	uint64_t flushes;            /* begun so far; guarded by retire_lock */
 	struct dr_pt_list held;      /* wait for an invalidation */
@@ -68,6 +69,20 @@ static inline uint64_t dr_pt_link(const struct dr_pt_table *table)
 static inline uint64_t dr_pt_load(const struct dr_pt_table *table, unsigned index)
 {
 	return atomic_load_explicit(&table->entry[index], memory_order_acquire);
+}
+
+/* Where tables are apart: the same table as it is in memory, behind the one in the cache. */
+static inline struct dr_pt_table *dr_pt_memory(const struct dr_pt_table *table)
+{
+	return (struct dr_pt_table *)(uintptr_t)(table + 1);
+}
+
+/* To be said of all entries that were stored, by who stored them. */
+static inline void dr_pt_written(const struct dr_pgtable *pt, const struct dr_pt_table *table,
+				 unsigned first, unsigned n)
+{
+	if (pt->clean)
+		pt->clean(&table->entry[first], &dr_pt_memory(table)->entry[first], n);
 }
 
 /* A zeroed table, or NULL. */

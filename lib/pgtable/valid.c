@@ -7,6 +7,7 @@
  *   - a large leaf is of a size that may be used, aligned to it, and never in the root
  *   - a leaf that begins nothing follows a leaf that ends nothing, in VA too; only behind a gap may
  *     it stand alone, as what a failed unmap left
+ *   - a piece that continues a mapping has its rights and owner, but may lie anywhere in memory
  *   - every page counted is in the tree or on a list, and those on a list are empty
  */
 #include "pgtable/table.h"
@@ -21,7 +22,8 @@ struct check {
 static bool is_leaf_valid(struct check *c, uint64_t e, unsigned level, dray_iova_t iova)
 {
 	uint64_t size = UINT64_C(1) << dr_pt_shift(level);
-	uint64_t same = DR_PTE_ADDR | DR_PTE_READ | DR_PTE_WRITE | DR_PTE_OWNER;
+	uint64_t same = DR_PTE_READ | DR_PTE_WRITE | DR_PTE_OWNER |
+			(e & DR_PTE_CONTINUE ? 0 : DR_PTE_ADDR);
 	bool begins = e & (DR_PTE_START | DR_PTE_CONTINUE), follows = c->end == iova && iova;
 
 	if (level > 1 ? !(c->pt->page_sizes & size) || level > 3 : (e & DR_PTE_LARGE) != 0)

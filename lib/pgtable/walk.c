@@ -14,13 +14,18 @@ struct leaf {
 	unsigned level; /* of the last entry read */
 };
 
-/* Walk to the leaf; every entry read is handed to @trace when that is given, root first. */
-static inline struct leaf descend(const struct dr_pgtable *pt, dray_iova_t iova, uint64_t *trace)
+/*
+ * Walk to the leaf, through the tables as the CPU has them or as they are in memory; every entry
+ * read is handed to @trace when that is given, root first.
+ */
+static inline struct leaf descend_in(const struct dr_pgtable *pt, bool in_memory, dray_iova_t iova,
+				     uint64_t *trace)
 {
 	const struct dr_pt_table *table = pt->root;
 
 	for (unsigned level = DR_PT_LEVELS;; level--) {
-		uint64_t e = dr_pt_load(table, dr_pt_index(iova, level));
+		uint64_t e = dr_pt_load(in_memory ? dr_pt_memory(table) : table,
+					dr_pt_index(iova, level));
 
 		if (trace)
 			*trace++ = e;
@@ -30,6 +35,11 @@ static inline struct leaf descend(const struct dr_pgtable *pt, dray_iova_t iova,
 			return (struct leaf){ e, level };
 		table = dr_pt_child(e);
 	}
+}
+
+static inline struct leaf descend(const struct dr_pgtable *pt, dray_iova_t iova, uint64_t *trace)
+{
+	return descend_in(pt, false, iova, trace);
 }
 
 static inline bool is_translatable(dray_iova_t iova)
@@ -47,18 +57,30 @@ uint64_t dr_pgtable_lookup(const struct dr_pgtable *pt, dray_iova_t iova, unsign
 	return leaf.entry;
 }
 
-void dr_pgtable_walk(const struct dr_pgtable *pt, dray_iova_t iova, struct dr_pt_walk *ret_walk)
+static inline void show(const struct dr_pgtable *pt, bool in_memory, dray_iova_t iova,
+			struct dr_pt_walk *ret_walk)
 {
 	struct dr_pt_walk walk = { 0 };
 	struct leaf leaf;
 
 	if (is_translatable(iova)) {
-		leaf = descend(pt, iova, walk.entry);
+		leaf = descend_in(pt, in_memory, iova, walk.entry);
 		walk.levels = DR_PT_LEVELS + 1 - leaf.level;
 		walk.pte = leaf.entry;
 		walk.page_shift = leaf.entry ? dr_pt_shift(leaf.level) : 0;
 	}
 	*ret_walk = walk;
+}
+
+void dr_pgtable_walk(const struct dr_pgtable *pt, dray_iova_t iova, struct dr_pt_walk *ret_walk)
+{
+	show(pt, false, iova, ret_walk);
+}
+
+void dr_pgtable_device_walk(const struct dr_pgtable *pt, dray_iova_t iova,
+			    struct dr_pt_walk *ret_walk)
+{
+	show(pt, pt->clean != NULL, iova, ret_walk);
 }
 
 void *dr_pgtable_va(const struct dr_pgtable *pt, dray_iova_t iova)
@@ -87,6 +109,17 @@ bool dr_pgtable_own_leaf(const struct dr_pgtable *pt, dray_iova_t iova, dray_iov
 	return true;
 }
 
+void *dr_pgtable_own_va(const struct dr_pgtable *pt, dray_iova_t iova)
+{
+	struct leaf leaf = descend(pt, iova, NULL);
+	uint64_t in_leaf;
+
+	if (!leaf.entry)
+		return NULL;
+	in_leaf = iova & ((UINT64_C(1) << dr_pt_shift(leaf.level)) - 1);
+	return (char *)(uintptr_t)(leaf.entry & DR_PTE_ADDR) + in_leaf;
+}
+
 bool dr_pgtable_is_cut(const struct dr_pgtable *pt, dray_iova_t iova, size_t len)
 {
 	dray_iova_t last = iova + len - 1, edge;
@@ -100,9 +133,11 @@ bool dr_pgtable_is_cut(const struct dr_pgtable *pt, dray_iova_t iova, size_t len
 	return leaf.entry && (edge || !(leaf.entry & DR_PTE_LAST));
 }
 
-/* A search for one mapping: first for where it begins, then for where it ends. */
+/* A search for one mapping or piece: first for where it begins, then for where it ends. */
 struct search {
 	dray_iova_t from, last;   /* where it may begin */
+	bool pieces;
+	bool done;                /* the piece's last leaf has been seen */
 	struct dr_pt_mapping map; /* len 0: not found yet */
 };
 
@@ -112,19 +147,27 @@ static bool visit(struct search *s, dray_iova_t iova, uint64_t entry, size_t siz
 	char *va = (char *)(uintptr_t)(entry & DR_PTE_ADDR);
 	uint64_t bits = entry & (DR_PTE_READ | DR_PTE_WRITE | DR_PTE_OWNER);
 
+	uint64_t begins = s->pieces ? DR_PTE_START | DR_PTE_CONTINUE : DR_PTE_START;
+
 	if (!s->map.len) {
 		if (iova > s->last)
 			return true;
-		if (iova >= s->from && (entry & DR_PTE_START))
+		if (iova >= s->from && (entry & begins)) {
 			s->map = (struct dr_pt_mapping){ iova, va, size, bits };
-		return false;
+			s->done = s->pieces && (entry & DR_PTE_LAST);
+		}
+		return s->done;
 	}
-	/* All but START only keeps a mapping that changes meanwhile from being lengthened. */
-	if ((entry & DR_PTE_START) || iova != s->map.iova + s->map.len ||
-	    va != (char *)s->map.va + s->map.len || bits != s->map.bits)
+	/*
+	 * All but where it begins only keeps a mapping that changes meanwhile from being
+	 * lengthened. Pieces of one mapping may lie anywhere in memory, the leaves of a piece not.
+	 */
+	if ((entry & begins) || iova != s->map.iova + s->map.len || bits != s->map.bits ||
+	    (s->pieces && va != (char *)s->map.va + s->map.len))
 		return true;
 	s->map.len += size;
-	return false;
+	s->done = s->pieces && (entry & DR_PTE_LAST);
+	return s->done;
 }
 
 /* Visit a table's leaves from s->from on; it begins at @base. True when the search is over. */
@@ -150,10 +193,10 @@ static bool scan(const struct dr_pt_table *table, unsigned level, dray_iova_t ba
 	return false;
 }
 
-bool dr_pgtable_next(const struct dr_pgtable *pt, dray_iova_t from, dray_iova_t last,
-		     struct dr_pt_mapping *ret_mapping)
+static bool next(const struct dr_pgtable *pt, dray_iova_t from, dray_iova_t last, bool pieces,
+		 struct dr_pt_mapping *ret_mapping)
 {
-	struct search s = { .from = from, .last = last };
+	struct search s = { .from = from, .last = last, .pieces = pieces };
 
 	if (from > last || !is_translatable(from))
 		return false;
@@ -164,4 +207,16 @@ bool dr_pgtable_next(const struct dr_pgtable *pt, dray_iova_t from, dray_iova_t 
 		return false;
 	*ret_mapping = s.map;
 	return true;
+}
+
+bool dr_pgtable_next(const struct dr_pgtable *pt, dray_iova_t from, dray_iova_t last,
+		     struct dr_pt_mapping *ret_mapping)
+{
+	return next(pt, from, last, false, ret_mapping);
+}
+
+bool dr_pgtable_next_piece(const struct dr_pgtable *pt, dray_iova_t from, dray_iova_t last,
+			   struct dr_pt_mapping *ret_piece)
+{
+	return next(pt, from, last, true, ret_piece);
 }

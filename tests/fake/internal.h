@@ -68,7 +68,7 @@ struct fake_machine {
 	unsigned n_ranges;
 	uint64_t page_sizes, memlock, locked;
 	unsigned entry_limit, release;
-	bool no_iommu, no_avail;
+	bool no_iommu, no_avail, no_enforce;
 	unsigned short_nth;
 	uint64_t short_by;
 };

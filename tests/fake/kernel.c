@@ -205,6 +205,8 @@ static long container_ioctl(struct fake_container *c, unsigned long request, voi
 	case VFIO_GET_API_VERSION:
 		return VFIO_API_VERSION;
 	case VFIO_CHECK_EXTENSION:
+		if ((uintptr_t)arg == VFIO_DMA_CC_IOMMU)
+			return c->iommu && !fake.no_enforce;
 		return (uintptr_t)arg == VFIO_TYPE1_IOMMU || (uintptr_t)arg == VFIO_TYPE1v2_IOMMU;
 	case VFIO_SET_IOMMU:
 		if (!c->groups || c->iommu)

@@ -109,6 +109,23 @@ void vfio_fake_set_entry_limit(unsigned entries)
 	fake_unlock();
 }
 
+void vfio_fake_set_no_enforce(void)
+{
+	fake_lock();
+	fake.no_enforce = true;
+	fake_unlock();
+}
+
+uint8_t *vfio_fake_config(const char *name)
+{
+	uint8_t *config;
+
+	fake_lock();
+	config = fake_device(name)->config;
+	fake_unlock();
+	return config;
+}
+
 void vfio_fake_set_no_avail(void)
 {
 	fake_lock();

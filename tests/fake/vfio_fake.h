@@ -48,6 +48,10 @@ void vfio_fake_set_page_sizes(uint64_t page_sizes);
 void vfio_fake_set_entry_limit(unsigned entries);
 /* A kernel that does not tell how many entries are left. */
 void vfio_fake_set_no_avail(void);
+/* An IOMMU that cannot overrule a device's No Snoop. */
+void vfio_fake_set_no_enforce(void);
+/* The 256 bytes of a device's config space, while nobody else looks at them. */
+uint8_t *vfio_fake_config(const char *name);
 void vfio_fake_set_memlock(uint64_t bytes);
 void vfio_fake_set_release(unsigned major, unsigned minor);
 /* Somebody else: a second descriptor of an open device (a mapped BAR, a child), an open group. */

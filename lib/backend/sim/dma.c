@@ -12,16 +12,18 @@
  *    finds every earlier byte new as well. A completion entry whose phase bit is in its last word
  *    is therefore seen whole.
  *
- * 3. Sanitizers are kept out of the copy. A race between a program and its device is not one
- *    between threads, and a device knows no redzones: it reaches every byte of a granule.
+ * 3. Sanitizers are kept out of the copy (unseen.h): a device reaches every byte of a granule.
+ *    Where devices do not look into the CPU's caches it moves bytes of an image instead (image.c).
  *
- * 4. What can fail: any access, with a fault record. Nothing else: DMA takes no lock and never
- *    allocates (but for a thread's first read section). Memory that was unmapped from the process
+ * 4. What can fail: any access, with a fault record. Nothing else: DMA takes no lock but that of
+ *    the images and never allocates (but for a thread's first read section). Memory that was unmapped from the process
  *    while it was mapped for the device crashes the process, where real hardware, which had pinned
  *    it, would go on in pages of nobody.
  */
+#include "backend/sim/image.h"
 #include "backend/sim/invq.h"
 #include "backend/sim/iotlb.h"
+#include "backend/sim/unseen.h"
 #include "base/err.h"
 #include "base/process.h"
 #include "base/rcu.h"
@@ -44,12 +46,6 @@ void dr_sim_set_seam(const struct dr_sim_seam *seam)
 {
 	atomic_store_explicit(&current_seam, seam, memory_order_release);
 }
-
-#if defined(__clang__)
-#define UNSEEN __attribute__((noinline, no_sanitize("thread", "address")))
-#else
-#define UNSEEN __attribute__((noinline, no_sanitize_thread, no_sanitize_address))
-#endif
 
 /* Memory holds objects of whatever type the program gave it. */
 typedef uint64_t __attribute__((may_alias)) word64;
@@ -74,7 +70,7 @@ typedef uint8_t __attribute__((may_alias)) word8;
 	} while (0)
 
 /* See 2 and 3. Acquire on reads: the mirror image, for a program that writes ascending. */
-UNSEEN static void copy(char *mem, char *buf, size_t len, bool to_memory)
+DR_UNSEEN static void copy(char *mem, char *buf, size_t len, bool to_memory)
 {
 	while (len >= 8 && !((uintptr_t)mem & 7))
 		MOVE(word64);
@@ -109,6 +105,25 @@ static bool refuse(struct transfer *t, uint32_t reason, unsigned level)
 	return false;
 }
 
+/*
+ * The IOTLB answers from what it read before. While it does, the table has the same entry or, from
+ * an unmap until its flush has ended, none; another live one means that the IOVA came back too
+ * early. The flush waits for this access, so that the look is never too late.
+ */
+static void check_reuse(struct dr_sim *s, dray_iova_t iova, uint64_t cached)
+{
+	unsigned shift;
+	uint64_t now;
+
+	if (atomic_load_explicit(&s->flags, memory_order_relaxed) & DRAY_SIM_NOCHECK)
+		return;
+	dr_rcu_read_lock();
+	now = dr_pgtable_lookup(s->base.pt, iova, &shift);
+	dr_rcu_read_unlock();
+	if (now && now != cached)
+		atomic_fetch_add_explicit(&s->stale_reuses, 1, memory_order_relaxed);
+}
+
 /* The leaf behind @iova, from the IOTLB or the tables. */
 static bool find_leaf(struct transfer *t, dray_iova_t iova, uint64_t *ret_pte, unsigned *ret_shift)
 {
@@ -118,12 +133,13 @@ static bool find_leaf(struct transfer *t, dray_iova_t iova, uint64_t *ret_pte, u
 
 	if (dr_iotlb_lookup(s->id, iova, ret_pte, ret_shift)) {
 		atomic_fetch_add_explicit(&s->hits, 1, memory_order_relaxed);
+		check_reuse(s, iova, *ret_pte);
 		return true;
 	}
 	atomic_fetch_add_explicit(&s->misses, 1, memory_order_relaxed);
 	generation = dr_iotlb_generation();
 	dr_rcu_read_lock();
-	dr_pgtable_walk(s->base.pt, iova, &walk);
+	dr_pgtable_device_walk(s->base.pt, iova, &walk);
 	dr_rcu_read_unlock();
 	if (!walk.pte)
 		return refuse(t, DRAY_SIM_FAULT_NOT_PRESENT, DR_PT_LEVELS + 1 - walk.levels);
@@ -160,20 +176,28 @@ static bool translate(struct transfer *t, dray_iova_t iova, char **ret_mem)
 	return true;
 }
 
+/* The bytes of an access, or half of them. */
+static void move(const struct transfer *t, char *mem, char *buf, size_t len)
+{
+	bool to_memory = t->access == DRAY_SIM_WRITE;
+
+	if (t->space->profile->snoops || !dr_image_move(t->space, mem, buf, len, to_memory))
+		copy(mem, buf, len, to_memory);
+}
+
 /* One access: inside one granule. */
 static bool access_granule(struct transfer *t, dray_iova_t iova, char *buf, size_t len)
 {
-	bool to_memory = t->access == DRAY_SIM_WRITE;
 	unsigned parity = dr_access_begin(t->dev);
 	char *mem;
 	bool ok = translate(t, iova, &mem);
 
 	if (ok && t->seam && t->seam->copying) {
-		copy(mem, buf, len / 2, to_memory);
+		move(t, mem, buf, len / 2);
 		t->seam->copying(t->seam->ctx);
-		copy(mem + len / 2, buf + len / 2, len - len / 2, to_memory);
+		move(t, mem + len / 2, buf + len / 2, len - len / 2);
 	} else if (ok) {
-		copy(mem, buf, len, to_memory);
+		move(t, mem, buf, len);
 	}
 	dr_access_end(t->dev, parity);
 	return ok;

@@ -14,6 +14,7 @@
  * refuses them).
  */
 #include "backend/sim/machine.h"
+#include "backend/sim/image.h"
 #include "backend/sim/invq.h"
 #include "backend/sim/iotlb.h"
 #include "base/err.h"
@@ -66,6 +67,7 @@ void dr_machine_enter(void)
 	memset(machine.slots, 0, sizeof(machine.slots));
 	dr_invq_reset();
 	dr_iotlb_reset();
+	dr_image_reset();
 	/* Release: see above. */
 	atomic_store_explicit(&machine.process, self, memory_order_release);
 }

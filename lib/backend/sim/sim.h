@@ -41,6 +41,15 @@ struct dr_sim_counts {
 	uint64_t hits, misses;  /* IOTLB lookups of its devices */
 	uint64_t dropped_fills; /* overtaken by an invalidation, or the set was busy */
 	uint64_t invalidations; /* range and domain, queued on its behalf while it had devices */
+	/*
+	 * Accesses that the IOTLB served from an entry in whose place the table had another live
+	 * one: the IOVA was given out again before the flush of its unmap had ended.
+	 */
+	uint64_t stale_reuses;
+	uint64_t splits; /* of a hypervisor's superpages, asked for by unmaps */
+	/* Where devices do not look into the CPU's caches: see image.c, 3, for the last three. */
+	uint64_t cleaned_lines, dropped_lines;
+	uint64_t stale_reads, wrong_drops, lost_writes;
 };
 
 void dr_sim_counts(struct dr_backend *be, struct dr_sim_counts *ret_counts);
@@ -61,6 +70,12 @@ void dr_sim_set_max_op(struct dr_backend *be, uint64_t max_op);
  * leaf, and fail with -EIO. Once.
  */
 void dr_sim_fail_unmap_at(struct dr_backend *be, uint64_t pages);
+
+/* Let the @nth split of a superpage from now on fail, 1 is the next; 0: none. */
+void dr_sim_fail_split(struct dr_backend *be, uint64_t nth);
+
+/* The ith profile's name, NULL past the last. */
+const char *dr_sim_profile_name(unsigned i);
 
 /* Is the queue's lock held by anybody, this thread included? */
 bool dr_sim_queue_is_held(void);

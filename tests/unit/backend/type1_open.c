@@ -30,6 +30,9 @@ static void test_types(void **state)
 	assert_int_equal(open_type(DRAY_DOMAIN_DEFAULT, &be), 0);
 	assert_int_equal(be->type, DRAY_DOMAIN_PAGING);
 	assert_int_equal(be->limits.n_usable, 2);
+	assert_int_equal(be->defers, DR_DEFER_UNMAP);
+	assert_true(be->translates);
+	assert_true(be->isolates);
 	be->ops->close(be);
 	assert_int_equal(open_type(DRAY_DOMAIN_PAGING, &be), 0);
 	assert_int_equal(be->type, DRAY_DOMAIN_PAGING);
@@ -46,7 +49,6 @@ static void test_what_it_says_of_itself(void **state)
 	(void)state;
 	assert_int_equal(dr_type1_ops.kind, DRAY_BACKEND_TYPE1);
 	assert_false(dr_type1_ops.can_switch);
-	assert_true(dr_type1_ops.isolates);
 	assert_true(dr_type1_ops.pins);
 	assert_null(dr_type1_ops.switch_to);
 	assert_null(dr_type1_ops.invalidate);

@@ -114,7 +114,7 @@ static void test_replay_refused(void **state)
 
 	vfio_fake_set_ranges(low, 1);
 	assert_enable_fails(&rig, -ERANGE);
-	assert_words("0x10000000", "range", "open the device first", NULL);
+	assert_words("0x10002000", "range", "open the device first", NULL);
 	vfio_fake_set_ranges(NULL, 0);
 
 	for (unsigned n = 1; n <= 4; n++) {

@@ -79,8 +79,13 @@ int rig_teardown(void **state)
 
 struct space space_open(enum dray_domain_type type)
 {
+	return space_open_as(NULL, type);
+}
+
+struct space space_open_as(const char *profile, enum dray_domain_type type)
+{
 	static const struct dr_log silent;
-	struct dr_backend_args args = { .type = type, .log = &silent };
+	struct dr_backend_args args = { .type = type, .profile = profile, .log = &silent };
 	struct space s;
 
 	assert_int_equal(dr_pgtable_open(DR_PT_PAGE_SIZES, &s.pt), 0);

@@ -29,6 +29,7 @@ struct space {
 
 /* An address space; fails the test when it cannot be had. */
 struct space space_open(enum dray_domain_type type);
+struct space space_open_as(const char *profile, enum dray_domain_type type);
 void space_close(struct space *s);
 
 /* Attach and enable. 0 or the error of the first that failed, with nothing attached. */
