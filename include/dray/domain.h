@@ -17,6 +17,12 @@ extern "C" {
 #define DRAY_DOMAIN_POLLED    (1u << 4) /* no helper thread, ever; the caller drives time */
 #define DRAY_DOMAIN_ADOPT     (1u << 5) /* use @adopt_fd instead of opening a container */
 
+/* struct dray_domain_opts, bounce_threshold: where copying is cheaper than mapping */
+#define DRAY_BOUNCE_AUTO ((size_t)-1)
+
+/* Costs are known at 4, 16, 64, 256 and 1024 KiB, and taken to be straight lines between. */
+#define DRAY_COST_SIZES 5
+
 /**
  * struct dray_domain_opts - how to open a domain; zero means default in every field but @size
  * @size: sizeof(struct dray_domain_opts)
@@ -28,7 +34,8 @@ extern "C" {
  * @last: highest usable IOVA wanted, rounded down to a granule's end; 0,0 is the whole aperture
  * @sim_profile: which IOMMU the software one stands for; NULL is "vtd"
  * @bounce_bytes: most bytes of bounce pool
- * @bounce_threshold: copy buffers up to this many bytes instead of mapping them; 0 is never
+ * @bounce_threshold: copy buffers up to this many bytes instead of mapping them; 0 is never, and
+ *                    DRAY_BOUNCE_AUTO is what the costs below say
  * @flush_bytes: most bytes that wait unmapped by their caller but still mapped
  * @flush_entries: flush queue depth per thread
  * @flush_timeout_us: longest stale window, microseconds
@@ -37,6 +44,22 @@ extern "C" {
  * @log: called with a syslog level and one line, from any thread; it must not call dray, which may
  *       hold locks meanwhile. NULL is silent.
  * @log_ctx: passed to @log
+ * @cost_slot_ns: with DRAY_BOUNCE_AUTO, nanoseconds to copy next to nothing: a pool's slot taken
+ *                and given back
+ * @cost_copy_ns: to copy a buffer of each of the DRAY_COST_SIZES sizes there and back, slot
+ *                included
+ * @cost_map_ns: to map and unmap one strictly
+ * @cost_lazy_map_ns: to map and unmap one lazily, its share of a flush included
+ *
+ * Which way a buffer goes is decided by these alone, in this order: registered memory is looked
+ * up; what must be copied is; with DRAY_BOUNCE_AUTO what is cheaper to copy is; everything else is
+ * mapped, strictly or lazily as dray_domain_invalidation() says. Never copied because it is
+ * cheaper: with DRAY_MAP_NO_BOUNCE, while an untrusted device is in the domain, in a list of
+ * several elements. If any cost is given, all count as given, 0 as free, and the same requests go
+ * the same ways on every run. If all are 0 they are measured when the first device comes, because
+ * without one nothing is pinned or invalidated, and again after dray_sim_set_cost(). That takes
+ * some milliseconds and, while it lasts, 4 MiB of pinned memory; where it fails, the log says so
+ * and nothing is copied that need not be.
  */
 struct dray_domain_opts {
 	size_t size;
@@ -52,6 +75,9 @@ struct dray_domain_opts {
 	uint32_t adopt_ioas;
 	void (*log)(void *ctx, int level, const char *msg);
 	void *log_ctx;
+	uint32_t cost_slot_ns;
+	uint32_t cost_copy_ns[DRAY_COST_SIZES], cost_map_ns[DRAY_COST_SIZES];
+	uint32_t cost_lazy_map_ns[DRAY_COST_SIZES];
 };
 
 /* dray_domain_reserve, flags */
@@ -90,6 +116,15 @@ struct dray_domain_opts {
  * @n_holes: how many holes there are between @first and @last, likewise
  * @windows: the usable ranges, ascending
  * @holes: the holes, ascending
+ * @cost_slot_ns: with DRAY_BOUNCE_AUTO, the costs as in struct dray_domain_opts, given or measured;
+ *                all 0 as long as nothing is known
+ * @cost_copy_ns: likewise
+ * @cost_map_ns: likewise
+ * @cost_lazy_map_ns: likewise
+ * @copy_up_to: the largest buffer that is copied because it is cheaper, while the domain is strict
+ * @copy_up_to_once: the same for DRAY_TO_DEVICE, where bytes are copied one way only
+ * @lazy_copy_up_to: the same as @copy_up_to while the domain is lazy
+ * @lazy_copy_up_to_once: the same as @copy_up_to_once while the domain is lazy
  */
 struct dray_domain_info {
 	size_t size;
@@ -104,6 +139,10 @@ struct dray_domain_info {
 	uint32_t devices;
 	uint32_t n_windows, n_holes;
 	struct dray_range windows[DRAY_INFO_RANGES], holes[DRAY_INFO_RANGES];
+	uint32_t cost_slot_ns;
+	uint32_t cost_copy_ns[DRAY_COST_SIZES], cost_map_ns[DRAY_COST_SIZES];
+	uint32_t cost_lazy_map_ns[DRAY_COST_SIZES];
+	size_t copy_up_to, copy_up_to_once, lazy_copy_up_to, lazy_copy_up_to_once;
 };
 
 /**
@@ -209,6 +248,52 @@ DRAY_API enum dray_domain_type dray_domain_get_type(const struct dray_domain *do
  * Return: 0; -EINVAL no size or no struct.
  */
 DRAY_API int dray_domain_info(const struct dray_domain *dom, struct dray_domain_info *inout);
+
+/**
+ * dray_domain_log() - write a line to a domain's log
+ * @dom: the domain
+ * @level: a syslog level
+ * @msg: the line
+ *
+ * For libraries that stand on dray, as libdray-heap does.
+ * Context: any thread.
+ */
+DRAY_API void dray_domain_log(const struct dray_domain *dom, int level, const char *msg);
+
+/**
+ * dray_domain_set_invalidation() - strict or lazy from now on
+ * @dom: the domain
+ * @mode: DRAY_STRICT or DRAY_LAZY
+ *
+ * What is asked for is remembered; dray_domain_invalidation() tells what is in effect, which is
+ * strict where the backend can put nothing off or an untrusted device is in the domain. When strict
+ * is in effect on return, no device reaches anything that was unmapped before the call.
+ * Context: any thread; may issue ioctls, may start the helper thread.
+ * Return: 0; -EINVAL; -EPERM forked child, or the kernel lacks what laziness needs; -ENOMEM,
+ * -EAGAIN no helper thread: the mode is as before.
+ */
+DRAY_API int dray_domain_set_invalidation(struct dray_domain *dom, enum dray_invalidation mode);
+
+/**
+ * dray_flush() - have done with what was unmapped
+ * @dom: the domain
+ *
+ * On return no device reaches anything through a mapping unmapped before the call.
+ * Context: any thread; may issue ioctls; never allocates.
+ * Return: 0; -EINVAL; -EPERM forked child.
+ */
+DRAY_API int dray_flush(struct dray_domain *dom);
+
+/**
+ * dray_poll() - what the helper thread would do now
+ * @dom: the domain
+ *
+ * Flushes what has waited long enough and gives unused memory back. In a domain opened with
+ * DRAY_DOMAIN_POLLED nothing else knows of time: call it more often than the flush timeout.
+ * Context: any thread; may issue ioctls.
+ * Return: 0; -EINVAL; -EPERM forked child.
+ */
+DRAY_API int dray_poll(struct dray_domain *dom);
 
 #ifdef __cplusplus
 }
