@@ -3,6 +3,8 @@
 #ifndef DRAY_DEVICE_H
 #define DRAY_DEVICE_H
 
+#include <stdbool.h>
+
 #include <dray/types.h>
 
 #ifdef __cplusplus
@@ -94,6 +96,50 @@ DRAY_API int dray_device_set_mask(struct dray_device *dev, uint64_t mask);
  * Return: a descriptor that stays dray's; -ENOTSUP where there is none.
  */
 DRAY_API int dray_device_fd(const struct dray_device *dev);
+
+/**
+ * dray_max_mapping_size() - the longest buffer that one map call takes for a device
+ * @dev: the device
+ *
+ * The device's segment limits and the domain's window; where every buffer has to be copied, what a
+ * slot holds. A buffer that shares granules may need one granule more than its bytes.
+ * Return: bytes; 0 for NULL, a closed device or a BLOCKED domain.
+ */
+DRAY_API size_t dray_max_mapping_size(const struct dray_device *dev);
+
+/**
+ * dray_opt_mapping_size() - up to which length mapping is cheapest per byte
+ * @dev: the device
+ * Return: bytes, at most dray_max_mapping_size(): what IOVA caches hold, 2 MiB with 4 KiB granules.
+ */
+DRAY_API size_t dray_opt_mapping_size(const struct dray_device *dev);
+
+/**
+ * dray_merge_boundary() - where buffers have to meet to become one segment of a list
+ * @dev: the device
+ *
+ * A buffer that ends at a multiple of it and one that begins at a multiple of it become one segment,
+ * wherever they are.
+ * Return: bytes, a power of two: the granule; 0 never, because nothing translates.
+ */
+DRAY_API size_t dray_merge_boundary(const struct dray_device *dev);
+
+/**
+ * dray_bounce_present() - is a bounce pool mapped?
+ * @dom: the domain; NULL is false
+ *
+ * None is before its first use, so this may become true later.
+ */
+DRAY_API bool dray_bounce_present(const struct dray_domain *dom);
+
+/**
+ * dray_device_uses_bounce() - may a buffer of this device have to be copied?
+ * @dev: the device; NULL is false
+ *
+ * Because of its alignment, its mask, its or the domain's trust, its coherency, or because the
+ * domain prefers copies up to some size.
+ */
+DRAY_API bool dray_device_uses_bounce(const struct dray_device *dev);
 
 #ifdef __cplusplus
 }

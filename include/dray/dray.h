@@ -7,8 +7,12 @@
 #include <dray/domain.h>
 #include <dray/device.h>
 #include <dray/map.h>
+#include <dray/sg.h>
+#include <dray/link.h>
+#include <dray/region.h>
 #include <dray/coherent.h>
 #include <dray/iova.h>
 #include <dray/stats.h>
+#include <dray/nvme_prp.h>
 
 #endif

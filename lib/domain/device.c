@@ -55,9 +55,10 @@ static int check_opts(const struct dray_device_opts *o)
 			       "use 2^n - 1", o->segment_boundary_mask);
 	if (o->min_align && !dr_is_pow2(o->min_align))
 		return dr_fail(EINVAL, "min_align %zu is not a power of two", o->min_align);
-	if (o->flags)
-		return dr_fail(ENOTSUP, "device flags 0x%x need a bounce pool or adoption, which "
-			       "this version has not; clear them", o->flags);
+	if (o->flags & ~(DRAY_DEVICE_UNTRUSTED | DRAY_DEVICE_NONCOHERENT))
+		return dr_fail(ENOTSUP, "this version cannot adopt devices or leave them out; clear "
+			       "device flags 0x%x",
+			       o->flags & ~(DRAY_DEVICE_UNTRUSTED | DRAY_DEVICE_NONCOHERENT));
 	return 0;
 }
 
@@ -166,6 +167,28 @@ static void forget(struct dr_attachment *att)
 	dr_free(att);
 }
 
+/* Is the mask all that a device which has just joined asks of an IOVA? */
+static void set_plain(struct dray_device *dev)
+{
+	bool plain = !dev->boundary_mask && !dev->max_segment && dev->min_align <= 1 &&
+		     atomic_load_explicit(&dev->bd->coherent, memory_order_relaxed);
+
+	atomic_store_explicit(&dev->plain, plain, memory_order_relaxed);
+}
+
+/* What every device in the domain reaches now. */
+static void share_mask(struct dray_domain *dom)
+{
+	uint64_t mask = UINT64_MAX;
+
+	pthread_mutex_lock(&dr_life_lock);
+	for (struct dr_attachment *att = dom->attachments; att; att = att->next_of_domain)
+		if (atomic_load_explicit(&att->dev->here, memory_order_relaxed) == att)
+			mask &= atomic_load_explicit(&att->dev->dma_mask, memory_order_relaxed);
+	atomic_store_explicit(&dom->shared_mask, mask, memory_order_relaxed);
+	pthread_mutex_unlock(&dr_life_lock);
+}
+
 /* The IOVA space takes the hardware's holes as the backend knows them now. */
 static int fit(struct dray_domain *dom)
 {
@@ -190,8 +213,25 @@ static void refit(struct dray_domain *dom)
 		dr_log(&dom->io.log, LOG_NOTICE, "usable ranges stay as the last device had them");
 }
 
-static int attach(struct dray_device *dev, struct dray_domain *dom,
-		  const struct dray_device_opts *o, const char *name)
+/* From before an untrusted device joins: see trust.c. */
+static int enter_trust_locked(struct dray_device *dev, struct dray_domain *dom)
+{
+	if (!(dev->flags & DRAY_DEVICE_UNTRUSTED))
+		return 0;
+	if (!dom->io.be->isolates)
+		return dr_fail(EPERM, "nothing holds a device back on this %s; an untrusted one "
+			       "needs a backend that isolates it", dom->io.ops->name);
+	return dr_domain_distrust_locked(dom);
+}
+
+static void leave_trust_locked(struct dray_device *dev, struct dray_domain *dom)
+{
+	if (dev->flags & DRAY_DEVICE_UNTRUSTED)
+		dr_domain_distrust_undo_locked(dom);
+}
+
+static int attach_trusted(struct dray_device *dev, struct dray_domain *dom,
+			  const struct dray_device_opts *o, const char *name)
 {
 	uint64_t replayed = 0;
 	int err;
@@ -199,6 +239,8 @@ static int attach(struct dray_device *dev, struct dray_domain *dom,
 	err = dom->io.ops->attach(dom->io.be, name, o, &dev->bd);
 	if (err)
 		return err;
+	/* What waits for a flush is nobody's, but would be in the way of a hole. */
+	dr_domain_relieve(dom);
 	err = fit(dom);
 	if (!err)
 		err = dom->io.ops->enable(dom->io.be, dev->bd, &replayed);
@@ -208,6 +250,23 @@ static int attach(struct dray_device *dev, struct dray_domain *dom,
 		return err;
 	}
 	dr_count(&dom->io.counters, DR_REPLAYS, replayed);
+	return 0;
+}
+
+static int attach(struct dray_device *dev, struct dray_domain *dom,
+		  const struct dray_device_opts *o, const char *name)
+{
+	int err = enter_trust_locked(dev, dom);
+
+	if (err)
+		return err;
+	err = attach_trusted(dev, dom, o, name);
+	if (err) {
+		leave_trust_locked(dev, dom);
+		return err;
+	}
+	set_plain(dev);
+	dr_domain_measure_locked(dom);
 	return 0;
 }
 
@@ -221,6 +280,9 @@ static void init_device(struct dray_device *dev, const char *name, const struct 
 	dev->boundary_mask = o->segment_boundary_mask;
 	dev->max_segment = o->max_segment;
 	dev->min_align = o->min_align;
+	dev->flags = o->flags;
+	dev->holds = 0;
+	dev->own_pool = NULL;
 	snprintf(dev->name, sizeof(dev->name), "%s", name);
 }
 
@@ -262,6 +324,7 @@ int dray_device_open(struct dray_domain *dom, const char *name, const struct dra
 	/* Release: a map that finds the attachment finds the device whole. */
 	atomic_store_explicit(&dev->here, att, memory_order_release);
 	atomic_store_explicit(&dev->state, DR_OPEN, memory_order_release);
+	share_mask(dom);
 	*ret_dev = dev;
 	return 0;
 
@@ -278,31 +341,26 @@ static void leave_domain(struct dray_domain *dom)
 {
 	/* No map on the device's behalf reads this domain any more, save those with a receipt. */
 	dr_rcu_synchronize();
+	pthread_mutex_lock(&dom->attach_lock);
+	dr_domain_settle_regions_locked(dom);
+	pthread_mutex_unlock(&dom->attach_lock);
 	part(dom);
 }
 
-void dray_device_close(struct dray_device *dev)
+/* The owner has closed it, and no link or pool holds it any more. */
+static void close_for_good(struct dray_device *dev)
 {
-	uint32_t open = DR_OPEN;
-	struct dr_attachment *att;
-	struct dray_domain *dom;
+	struct dr_attachment *att = atomic_load_explicit(&dev->here, memory_order_acquire);
+	struct dray_domain *dom = att->dom;
 
-	if (!dev)
-		return;
-	if (!atomic_compare_exchange_strong(&dev->state, &open, DR_CLOSING)) {
-		dr_fail(EINVAL, "device %p is closed already; close it once", (void *)dev);
-		return;
-	}
-	att = atomic_load_explicit(&dev->here, memory_order_acquire);
-	dom = att->dom;
-	if (dr_device_is_forked(dev)) {
-		dom->io.ops->detach(dom->io.be, dev->bd, true);
-		return;
-	}
 	atomic_store_explicit(&dev->here, NULL, memory_order_release);
 
 	pthread_mutex_lock(&dom->attach_lock);
 	dom->io.ops->detach(dom->io.be, dev->bd, false);
+	/* A kernel that has forgotten all with its last group is asked for nothing later. */
+	dr_flush_now(dom->flush, DR_FLUSH_CLOSE);
+	leave_trust_locked(dev, dom);
+	share_mask(dom);
 	/* The space keeps the device's holes until the next attach: to take them back takes memory. */
 	pthread_mutex_unlock(&dom->attach_lock);
 
@@ -328,6 +386,62 @@ void dray_device_close(struct dray_device *dev)
 	atomic_store_explicit(&dev->state, DR_FREE, memory_order_relaxed);
 	dr_slab_give(&devices, dev);
 	dr_reap();
+}
+
+/* No lock: another thread of the parent may have held it. */
+static void close_forked(struct dray_device *dev)
+{
+	uint32_t open = DR_OPEN;
+	struct dr_attachment *att;
+
+	if (!atomic_compare_exchange_strong(&dev->state, &open, DR_CLOSING)) {
+		dr_fail(EINVAL, "device %p is closed already; close it once", (void *)dev);
+		return;
+	}
+	att = atomic_load_explicit(&dev->here, memory_order_acquire);
+	att->dom->io.ops->detach(att->dom->io.be, dev->bd, true);
+}
+
+void dray_device_close(struct dray_device *dev)
+{
+	bool open, held;
+
+	if (!dev)
+		return;
+	if (dr_device_is_forked(dev)) {
+		close_forked(dev);
+		return;
+	}
+	/* One step with dr_device_unhold(): one of the two finds the other, and closes. */
+	pthread_mutex_lock(&dr_life_lock);
+	open = atomic_load_explicit(&dev->state, memory_order_relaxed) == DR_OPEN;
+	if (open)
+		atomic_store_explicit(&dev->state, DR_CLOSING, memory_order_relaxed);
+	held = dev->holds;
+	pthread_mutex_unlock(&dr_life_lock);
+	if (!open)
+		dr_fail(EINVAL, "device %p is closed already; close it once", (void *)dev);
+	else if (!held)
+		close_for_good(dev);
+}
+
+void dr_device_hold(struct dray_device *dev)
+{
+	pthread_mutex_lock(&dr_life_lock);
+	dev->holds++;
+	pthread_mutex_unlock(&dr_life_lock);
+}
+
+void dr_device_unhold(struct dray_device *dev)
+{
+	bool last;
+
+	pthread_mutex_lock(&dr_life_lock);
+	last = !--dev->holds &&
+	       atomic_load_explicit(&dev->state, memory_order_relaxed) == DR_CLOSING;
+	pthread_mutex_unlock(&dr_life_lock);
+	if (last)
+		close_for_good(dev);
 }
 
 /* Both domains' attach locks, always in the same order. */
@@ -361,10 +475,21 @@ static int move(struct dray_device *dev, struct dr_attachment *was, struct dray_
 	if (atomic_load_explicit(&dev->here, memory_order_relaxed) != was)
 		err = dr_fail(EBUSY, "another thread moves device %s; try again", dev->name);
 	else
+		err = enter_trust_locked(dev, dom);
+	if (!err) {
 		err = dom->io.ops->switch_to(dev->bd, dom->io.be);
-	if (!err)
+		leave_trust_locked(dev, err ? dom : was->dom);
+	}
+	if (!err) {
+		set_plain(dev);
+		dr_domain_measure_locked(dom);
 		atomic_store_explicit(&dev->here, att, memory_order_release);
+	}
 	unlock_two(was->dom, dom);
+	if (!err) {
+		share_mask(was->dom);
+		share_mask(dom);
+	}
 	if (err)
 		part(dom);
 	else
@@ -423,6 +548,10 @@ static int check_mapped_below(const struct dr_attachment *att, uint64_t mask)
 		if (dr_pte_owner(m.bits) == att->owner && m.iova + m.len - 1 > mask)
 			return dr_fail(EBUSY, "0x%" PRIx64 "+0x%zx is mapped above mask 0x%" PRIx64
 				       "; unmap it first", m.iova, m.len, mask);
+	if (dr_bounce_out_above(dom->bounce, dr_pte_owner_bits(att->owner), mask) ||
+	    dr_regions_out_above(dom->regions, mask))
+		return dr_fail(EBUSY, "a copy, or a mapping in a region, is out above 0x%" PRIx64
+			       "; unmap it first", mask);
 	return 0;
 }
 
@@ -454,6 +583,8 @@ int dray_device_set_mask(struct dray_device *dev, uint64_t mask)
 	if (!err)
 		atomic_store_explicit(&dev->dma_mask, mask, memory_order_relaxed);
 	pthread_mutex_unlock(&dom->attach_lock);
+	if (!err)
+		share_mask(dom);
 	part(dom);
 	return err;
 }

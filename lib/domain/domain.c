@@ -84,12 +84,15 @@ static int check_opts(const struct dray_domain_opts *o)
 	if (o->first > o->last)
 		return dr_fail(EINVAL, "window first 0x%" PRIx64 " is above last 0x%" PRIx64
 			       "; swap them", o->first, o->last);
-	if (o->flags & (DRAY_DOMAIN_ADOPT | DRAY_DOMAIN_GUARD))
-		return dr_fail(ENOTSUP, "this version cannot adopt containers or place guard "
-			       "granules; clear DRAY_DOMAIN_ADOPT and DRAY_DOMAIN_GUARD");
-	if (o->bounce_threshold || o->bounce_bytes)
-		return dr_fail(ENOTSUP, "this version has no bounce pool; leave bounce_threshold "
-			       "and bounce_bytes 0");
+	if (o->flags & DRAY_DOMAIN_ADOPT)
+		return dr_fail(ENOTSUP, "this version cannot adopt containers; clear "
+			       "DRAY_DOMAIN_ADOPT");
+	if ((o->flags & DRAY_DOMAIN_NO_BOUNCE) && (o->bounce_threshold || o->bounce_bytes))
+		return dr_fail(EINVAL, "DRAY_DOMAIN_NO_BOUNCE forbids the pool that bounce_bytes or "
+			       "bounce_threshold ask for; clear one");
+	if (o->bounce_threshold != DRAY_BOUNCE_AUTO && dr_costs_are_given(o))
+		return dr_fail(EINVAL, "costs are given but nothing is decided by them; set "
+			       "bounce_threshold to DRAY_BOUNCE_AUTO or clear them");
 	return 0;
 }
 
@@ -142,6 +145,16 @@ static int choose_window(const struct dray_domain_opts *o, const struct dr_backe
 /* Everything but the slab, in the order in which it is taken down again by undo_open(). */
 static void undo_open(struct dray_domain *dom)
 {
+	/* What waits for a flush goes before what it is mapped by and its IOVA. */
+	if (dom->flush)
+		dr_flush_close(dom->flush);
+	if (dom->regions)
+		dr_regions_close(dom->regions);
+	if (dom->bounce)
+		dr_bounce_close(dom->bounce);
+	dom->flush = NULL;
+	dom->regions = NULL;
+	dom->bounce = NULL;
 	if (dom->io.space)
 		dray_iova_space_close(dom->io.space);
 	if (dom->io.be)
@@ -151,6 +164,28 @@ static void undo_open(struct dray_domain *dom)
 	dom->io.space = NULL;
 	dom->io.be = NULL;
 	dom->io.pt = NULL;
+}
+
+/* The flush queue, and what spares a backend call. */
+static int open_ways(struct dray_domain *dom, const struct dray_domain_opts *o)
+{
+	struct dr_flush_opts flush = {
+		.bytes = o->flush_bytes, .entries = o->flush_entries,
+		.timeout_us = o->flush_timeout_us, .polled = o->flags & DRAY_DOMAIN_POLLED,
+	};
+	struct dr_bounce_opts bounce = { .bytes = o->bounce_bytes };
+	int err = dr_flush_open(&dom->io, &flush, &dom->flush);
+
+	if (!err)
+		err = dr_bounce_open(&dom->io, &bounce, &dom->bounce);
+	if (!err)
+		err = dr_regions_open(&dom->io, &dom->regions);
+	if (err)
+		return err;
+	/* Nobody else knows the domain yet, so nobody else has the lock. */
+	dr_domain_init_costs(dom, o);
+	dom->wants_lazy = o->invalidation == DRAY_LAZY;
+	return dr_domain_apply_invalidation_locked(dom);
 }
 
 static int open_parts(struct dray_domain *dom, const struct dray_domain_opts *o)
@@ -182,7 +217,13 @@ static int open_parts(struct dray_domain *dom, const struct dray_domain_opts *o)
 	err = dray_iova_space_open(&space, &dom->io.space);
 	if (err)
 		return err;
-	return dr_iova_set_usable(dom->io.space, dom->io.be->limits.usable, dom->io.be->limits.n_usable);
+	err = dr_iova_set_usable(dom->io.space, dom->io.be->limits.usable,
+				 dom->io.be->limits.n_usable);
+	if (err)
+		return err;
+	dom->io.granule_mask = dom->io.be->limits.granule - 1;
+	dom->type = dom->io.be->type;
+	return open_ways(dom, o);
 }
 
 int dray_domain_open(const struct dray_domain_opts *opts, struct dray_domain **ret_dom)
@@ -217,10 +258,16 @@ int dray_domain_open(const struct dray_domain_opts *opts, struct dray_domain **r
 	dom->devices = 0;
 	dom->attachments = NULL;
 	memset(dom->owners, 0, sizeof(dom->owners));
-	dom->owners[0] = 1; /* DR_OWNER_DOMAIN */
+	dom->owners[0] = 1u << DR_OWNER_DOMAIN | 1u << DR_OWNER_REGION;
+	dom->owners[DR_OWNER_MAX / 64] = UINT64_C(1) << (DR_OWNER_MAX % 64); /* dray's own pools */
 	atomic_store_explicit(&dom->io.damaged, false, memory_order_relaxed);
+	atomic_store_explicit(&dom->untrusted, 0, memory_order_relaxed);
+	atomic_store_explicit(&dom->region_era, 0, memory_order_relaxed);
+	atomic_store_explicit(&dom->shared_mask, UINT64_MAX, memory_order_relaxed);
 	pthread_mutex_init(&dom->attach_lock, NULL);
 	pthread_mutex_init(&dom->explicit_lock, NULL);
+	pthread_mutex_init(&dom->link_lock, NULL);
+	dom->links = NULL;
 
 	err = open_parts(dom, &o);
 	if (err) {
@@ -228,8 +275,6 @@ int dray_domain_open(const struct dray_domain_opts *opts, struct dray_domain **r
 		dr_slab_give(&domains, dom);
 		return err;
 	}
-	dom->type = dom->io.be->type;
-	dom->io.granule_mask = dom->io.be->limits.granule - 1;
 	/* Release: who finds the state OPEN finds the domain whole. */
 	atomic_store_explicit(&dom->state, DR_OPEN, memory_order_release);
 	*ret_dom = dom;
@@ -258,6 +303,7 @@ static void destroy(struct dray_domain *dom)
 	undo_open(dom);
 	pthread_mutex_destroy(&dom->attach_lock);
 	pthread_mutex_destroy(&dom->explicit_lock);
+	pthread_mutex_destroy(&dom->link_lock);
 	dr_counters_close(&dom->io.counters);
 	dr_slab_give(&domains, dom);
 }
@@ -369,18 +415,6 @@ int dr_domain_enter(struct dray_device *dev, struct dray_domain **ret_dom, unsig
 	/* Before the count: it decides which block is counted in. */
 	dr_counters_ready(&dom->io.counters);
 	dr_count(&dom->io.counters, DR_BEGUN, 1);
-	dr_rcu_read_unlock();
-
 	*ret_dom = dom;
 	return 0;
-}
-
-void dr_domain_leave(struct dray_domain *dom)
-{
-	/* Release: what this thread did to the domain comes before its teardown. */
-	dr_count_order(&dom->io.counters, DR_ENDED, 1, memory_order_release);
-	/* The compiler may not read ahead; the processor is held by the closer's barrier (4). */
-	atomic_signal_fence(memory_order_seq_cst);
-	if (atomic_load_explicit(&dom->state, memory_order_relaxed) == DR_CLOSING)
-		dr_reap();
 }

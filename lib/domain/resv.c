@@ -31,6 +31,8 @@ int dray_domain_reserve(struct dray_domain *dom, dray_iova_t first, dray_iova_t 
 		err = check_range(dom, first, last);
 	if (err)
 		return err;
+	/* What waits for a flush is nobody's any more; it must not be in the way. */
+	dr_domain_relieve(dom);
 	return dr_iova_resv(dom->io.space, first, last,
 			    flags & DRAY_RESERVE_FIXED ? DR_RESV_FIXED : DR_RESV_HOLE);
 }

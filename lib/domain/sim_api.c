@@ -84,7 +84,10 @@ int dray_sim_set_cost(struct dray_domain *dom, uint32_t invalidate_ns, uint32_t 
 		return err;
 	if (flags & ~DRAY_SIM_NOCHECK)
 		return dr_fail(EINVAL, "cost flags 0x%x are unknown; use DRAY_SIM_NOCHECK", flags);
+	pthread_mutex_lock(&dom->attach_lock);
 	dr_sim_set_cost(dom->io.be, invalidate_ns, pin_ns_per_page, flags);
+	dr_domain_costs_changed_locked(dom);
+	pthread_mutex_unlock(&dom->attach_lock);
 	return 0;
 }
 

@@ -2,7 +2,9 @@
 /*
  * Coherent memory: whole granules from the kernel, zeroed, mapped both ways at an address with the
  * memory's own alignment. Freed memory goes back to the kernel only when no device reaches it;
- * where the backend refused the unmap the memory stays, with its quarantined IOVA.
+ * where the backend refused the unmap the memory stays, with its quarantined IOVA. For a device that
+ * does not see the CPU's caches they are kept away from the memory for its whole life; where that
+ * cannot be had there is no coherent memory.
  */
 #define _GNU_SOURCE
 #include "map/map.h"
@@ -50,7 +52,8 @@ static size_t whole_granules(const struct dray_domain *dom, size_t len)
 int dray_coherent_alloc(struct dray_device *dev, size_t len, uint32_t flags, void **ret_va,
 			struct dray_mapping *ret_map)
 {
-	struct dr_map_args a = { .dir = DRAY_BIDIRECTIONAL, .iova = DRAY_IOVA_NONE };
+	struct dr_map_args a = { .dir = DRAY_BIDIRECTIONAL, .iova = DRAY_IOVA_NONE,
+				 .whole = true };
 	struct dray_domain *dom = dray_device_get_domain(dev);
 	struct dray_mapping m;
 	int err;
@@ -74,15 +77,27 @@ int dray_coherent_alloc(struct dray_device *dev, size_t len, uint32_t flags, voi
 	a.va = take_pages(a.len, a.align);
 	if (!a.va)
 		return dr_fail(ENOMEM, "no memory for %zu coherent bytes", a.len);
-	err = dr_map_one(dev, &a, &m);
-	if (err) {
-		dr_hooks->munmap(a.va, a.len);
-		return err;
+	if (!atomic_load_explicit(&dev->bd->coherent, memory_order_relaxed)) {
+		err = dr_backend_uncache(dom->io.be, a.va, a.len);
+		if (err)
+			goto no_uncache;
+		/* There is nothing to write back, now or later. */
+		a.flags = DRAY_MAP_NO_SYNC;
 	}
+	err = dr_map_one(dev, &a, &m);
+	if (err)
+		goto no_map;
 	m.len = len;
 	*ret_va = a.va;
 	*ret_map = m;
 	return 0;
+
+no_map:
+	if (a.flags)
+		dr_backend_recache(dom->io.be, a.va, a.len);
+no_uncache:
+	dr_hooks->munmap(a.va, a.len);
+	return err;
 }
 
 void dray_coherent_free(struct dray_device *dev, void *va, struct dray_mapping *m)
@@ -93,12 +108,12 @@ void dray_coherent_free(struct dray_device *dev, void *va, struct dray_mapping *
 	(void)dev;
 	if (!va || !m)
 		return;
-	dom = dr_receipt_domain(m);
+	dom = dr_receipt_open(m->cookie[0], m->cookie[1], NULL);
 	if (!dom) {
 		dr_fail(EINVAL, "receipt is not live; free coherent memory once");
 		return;
 	}
 	len = whole_granules(dom, m->len);
-	if (dr_unmap_one(m))
+	if (dr_unmap_one(m, true))
 		dr_hooks->munmap(va, len);
 }

@@ -69,6 +69,9 @@ int dray_domain_map(struct dray_domain *dom, dray_iova_t iova, void *va, size_t 
 	dr_counters_ready(&dom->io.counters);
 	pthread_mutex_lock(&dom->explicit_lock);
 	err = map_locked(dom, iova, va, len, bits);
+	/* What waits for a flush holds addresses, entries and locked memory. */
+	if ((err == -EEXIST || err == -ENOSPC || err == -ENOMEM) && dr_domain_relieve(dom))
+		err = map_locked(dom, iova, va, len, bits);
 	pthread_mutex_unlock(&dom->explicit_lock);
 	dr_count(&dom->io.counters, err ? DR_MAP_FAILURES : DR_MAPS, 1);
 	return err;

@@ -26,7 +26,8 @@ def builds(cc, include, library, path, more=""):
         with open(source, "w", encoding="utf-8") as copy:
             copy.write(f.read() + more + "int main(void) { return 0; }\n")
         done = subprocess.run(
-            [*cc, "-std=c11", "-Wall", "-Werror", "-I" + include, source, library,
+            [*cc, "-std=c11", "-Wall", "-Werror", "-I" + include,
+             "-I" + os.path.dirname(os.path.abspath(path)), source, library,
              "-Wl,-rpath," + os.path.dirname(library), "-o", os.path.join(where, "program")],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if done.returncode == 0:

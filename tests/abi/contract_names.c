@@ -98,3 +98,47 @@ WIDTH(dray_iova_opts, granule, sizeof(size_t));
 WIDTH(dray_sim_fault, reason, 4);
 WIDTH(dray_stats, maps, 8);
 WIDTH(dray_stats, invalidations, 8);
+
+/* lazy unmaps, lists, links, pools, regions */
+CALL(int, dray_iova_space_stats, const struct dray_iova_space *, struct dray_iova_stats *);
+CALL(int, dray_flush, struct dray_domain *);
+CALL(int, dray_poll, struct dray_domain *);
+CALL(int, dray_domain_set_invalidation, struct dray_domain *, enum dray_invalidation);
+CALL(unsigned, dray_sg_from_iov, const struct iovec *, unsigned, struct dray_sg *);
+CALL(int, dray_map_sg, struct dray_device *, struct dray_sg *, unsigned, enum dray_dir,
+	     uint32_t);
+CALL(void, dray_unmap_sg, struct dray_device *, struct dray_sg *, unsigned);
+CALL(int, dray_sync_sg_for_device, struct dray_device *, struct dray_sg *, unsigned);
+CALL(int, dray_sync_sg_for_cpu, struct dray_device *, struct dray_sg *, unsigned);
+CALL(int, dray_sync_iova_for_device, struct dray_device *, dray_iova_t, size_t, enum dray_dir);
+CALL(int, dray_sync_iova_for_cpu, struct dray_device *, dray_iova_t, size_t, enum dray_dir);
+CALL(int, dray_link_open, struct dray_device *, size_t, uint32_t, struct dray_link **);
+CALL(dray_iova_t, dray_link_iova, const struct dray_link *);
+CALL(int, dray_link_add, struct dray_link *, size_t, void *, size_t, enum dray_dir);
+CALL(int, dray_link_sync, struct dray_link *, size_t, size_t);
+CALL(void, dray_link_remove, struct dray_link *, size_t, size_t);
+CALL(void, dray_link_close, struct dray_link *);
+CALL(int, dray_pool_open, struct dray_device *, size_t, size_t, size_t, struct dray_pool **);
+CALL(void *, dray_pool_alloc, struct dray_pool *, dray_iova_t *);
+CALL(void, dray_pool_free, struct dray_pool *, void *, dray_iova_t);
+CALL(void, dray_pool_close, struct dray_pool *);
+CALL(size_t, dray_max_mapping_size, const struct dray_device *);
+CALL(size_t, dray_opt_mapping_size, const struct dray_device *);
+CALL(size_t, dray_merge_boundary, const struct dray_device *);
+CALL(bool, dray_bounce_present, const struct dray_domain *);
+CALL(bool, dray_device_uses_bounce, const struct dray_device *);
+CALL(int, dray_region_register, struct dray_domain *, void *, size_t, uint32_t,
+	     struct dray_region **);
+CALL(int, dray_region_register_at, struct dray_domain *, dray_iova_t, void *, size_t,
+	     uint32_t, struct dray_region **);
+CALL(int, dray_region_unregister, struct dray_region *);
+CALL(dray_iova_t, dray_translate, const struct dray_domain *, const void *, size_t *);
+
+WIDTH(dray_domain_opts, flush_bytes, sizeof(size_t));
+WIDTH(dray_domain_opts, flush_entries, 4);
+WIDTH(dray_sg, cookie, 16);
+VALUE(DRAY_BOUNCE_AUTO, (size_t)-1);
+_Static_assert(DRAY_DOMAIN_POLLED && DRAY_DEVICE_UNTRUSTED && DRAY_DEVICE_NONCOHERENT &&
+	       DRAY_MAP_NO_SYNC && DRAY_MAP_NO_BOUNCE, "flags");
+_Static_assert(DRAY_REGION_READ_ONLY && DRAY_REGION_DONTFORK && DRAY_REGION_SHARE_UNTRUSTED &&
+	       DRAY_REGION_PREMAPPED, "region flags");

@@ -21,9 +21,8 @@ static void bad_domain_options(struct rig *rig)
 		{ { DEF, .flags = 1u << 6 }, EINVAL },
 		{ { DEF, .flags = 1u << 31 }, EINVAL },
 		{ { DEF, .flags = DRAY_DOMAIN_ADOPT }, ENOTSUP },
-		{ { DEF, .flags = DRAY_DOMAIN_GUARD }, ENOTSUP },
-		{ { DEF, .bounce_bytes = 4096 }, ENOTSUP },
-		{ { DEF, .bounce_threshold = 1 }, ENOTSUP },
+		{ { DEF, .flags = DRAY_DOMAIN_NO_BOUNCE, .bounce_bytes = 4096 }, EINVAL },
+		{ { DEF, .flags = DRAY_DOMAIN_NO_BOUNCE, .bounce_threshold = 1 }, EINVAL },
 		{ { DEF, .backend = DRAY_BACKEND_IOMMUFD }, ENOTSUP },
 		{ { DEF, .backend = DRAY_BACKEND_NOIOMMU }, ENOTSUP },
 	};
@@ -49,7 +48,7 @@ static void bad_device_options(struct rig *rig)
 	static const struct { struct dray_device_opts opts; int err; } bad[] = {
 		{ { DEV, .flags = 1u << 5 }, EINVAL },
 		{ { DEV, .flags = 1u << 31 }, EINVAL },
-		{ { DEV, .flags = DRAY_DEVICE_UNTRUSTED }, ENOTSUP },
+		{ { DEV, .flags = DRAY_DEVICE_OPT_OUT }, ENOTSUP },
 		{ { DEV, .flags = DRAY_DEVICE_ADOPT }, ENOTSUP },
 		{ { DEV, .flags = DRAY_DEVICE_NOFD }, ENOTSUP },
 		{ { DEV, .dma_mask = 0xfff0 }, EINVAL },

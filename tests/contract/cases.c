@@ -27,5 +27,13 @@ const struct contract_list contract_lists[] = {
 	{ "races", race_cases },
 	{ "faults", fault_cases },
 	{ "inject", inject_cases },
+	{ "lazy", lazy_cases },
+	{ "lazymore", lazymore_cases },
+	{ "trust", trust_cases },
+	{ "sglist", sglist_cases },
+	{ "linked", linked_cases },
+	{ "copied", copied_cases },
+	{ "regions", region_cases },
+	{ "blocks", block_cases },
 	{ NULL },
 };

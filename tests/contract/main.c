@@ -10,10 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPT_BACKEND = 256, OPT_DEVICE, OPT_DEVICE2, OPT_LIST, OPT_ONLY };
+enum { OPT_BACKEND = 256, OPT_DEVICE, OPT_DEVICE2, OPT_LIST, OPT_ONLY, OPT_PROFILE };
 
 struct args {
-	const char *backend, *device, *device2, *only;
+	const char *backend, *device, *device2, *only, *profile;
 	bool list;
 };
 
@@ -24,6 +24,8 @@ static const struct argp_option options[] = {
 	  "one of another group (default sim2, $DRAY_VM_GROUP_A)", 0 },
 	{ "list", OPT_LIST, NULL, 0, "name files, cases, and the feature rows they show", 0 },
 	{ "only", OPT_ONLY, "NAME", 0, "run this case alone, or this file's", 0 },
+	{ "profile", OPT_PROFILE, "NAME", 0,
+	  "what the software IOMMU stands for (default vtd)", 0 },
 	{ 0 },
 };
 
@@ -45,6 +47,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_LIST:
 		a->list = true;
+		return 0;
+	case OPT_PROFILE:
+		a->profile = arg;
 		return 0;
 	case OPT_ONLY:
 		a->only = arg;
@@ -94,6 +99,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (strcmp(a.backend, "type1")) {
+		rig.profile = a.profile;
 		rig.device = one_of(a.device, "sim1");
 		rig.device2 = one_of(a.device2, "sim2");
 	} else if (!choose_type1(&rig, &a)) {

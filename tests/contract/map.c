@@ -281,7 +281,7 @@ static void segment_limits(struct rig *rig)
 	}
 	was = rig_state(dom);
 	CHECK_ERR(dray_map(dev, mem, 3 * PAGE + 1, DRAY_TO_DEVICE, 0, &none), EMSGSIZE);
-	CHECK_ERR(dray_map(dev, mem + 32, 8, DRAY_TO_DEVICE, 0, &none), ENOTSUP);
+	CHECK_ERR(dray_map(dev, mem + 32, 8, DRAY_TO_DEVICE, DRAY_MAP_NO_BOUNCE, &none), ENOTSUP);
 	CHECK_ERR(dray_map_fixed(dev, 0x403000, mem, 2 * PAGE, DRAY_TO_DEVICE, 0, &none), EMSGSIZE);
 	CHECK_SAME(dom, &was);
 	for (int i = 0; i < 20; i++)
@@ -306,7 +306,7 @@ static void alignment_beyond_a_granule(struct rig *rig)
 		CHECK_OK(dray_map(dev, mem + i * 0x10000, PAGE, DRAY_TO_DEVICE, 0, &m[i]));
 		CHECK_INT(m[i].iova % 0x10000, 0);
 	}
-	CHECK_ERR(dray_map(dev, mem + PAGE, PAGE, DRAY_TO_DEVICE, 0, &none), ENOTSUP);
+	CHECK_ERR(dray_map(dev, mem + PAGE, PAGE, DRAY_TO_DEVICE, DRAY_MAP_NO_BOUNCE, &none), ENOTSUP);
 	CHECK_ERR(dray_map_fixed(dev, 0x301000, mem, PAGE, DRAY_TO_DEVICE, 0, &none), EINVAL);
 	for (int i = 0; i < 8; i++)
 		dray_unmap(dev, &m[i]);

@@ -39,6 +39,7 @@ struct dray_domain_opts rig_domain_opts(const struct rig *rig)
 	return (struct dray_domain_opts){
 		.size = sizeof(struct dray_domain_opts),
 		.backend = rig->backend,
+		.sim_profile = rig->profile,
 		.log = keep_line,
 	};
 }

@@ -18,6 +18,7 @@
 
 struct rig {
 	enum dray_backend_kind backend;
+	const char *profile;           /* of the software IOMMU; NULL: the default one */
 	const char *device;            /* alone in its group */
 	const char *device2;           /* of another group */
 	const char *group_a, *group_b; /* of one group, which is not @device's */

@@ -34,6 +34,7 @@ static atomic_uint short_at;     /* unmap ioctl, by number; 0 none */
 static _Atomic uint64_t short_to;
 static atomic_uint release_told; /* 0: the truth */
 static atomic_long blocks;
+static _Atomic uint64_t clock_at; /* what a clock that is held says; 0: the truth */
 /* Written before threads start. */
 static bool apart;
 static atomic_uint n_apart;
@@ -107,6 +108,13 @@ static unsigned watched_release(void)
 	return told ? told : dr_hooks_system.kernel_release();
 }
 
+static uint64_t watched_clock(void)
+{
+	uint64_t held = atomic_load(&clock_at);
+
+	return held ? held : dr_hooks_system.clock_ns();
+}
+
 /* Pages for an object that may become read-only, never given back. */
 static void *alloc_apart(size_t len)
 {
@@ -171,6 +179,7 @@ void world_start(void)
 	watched.mmap = watched_mmap;
 	watched.madvise = watched_madvise;
 	watched.kernel_release = watched_release;
+	watched.clock_ns = watched_clock;
 	watched.alloc = watched_alloc;
 	watched.free = watched_free;
 	dr_hooks = &watched;
@@ -214,6 +223,16 @@ void world_short_unmap(unsigned n, uint64_t bytes)
 void world_set_release(unsigned major, unsigned minor)
 {
 	atomic_store(&release_told, major << 16 | minor);
+}
+
+void world_hold_clock(void)
+{
+	atomic_store(&clock_at, dr_hooks_system.clock_ns());
+}
+
+void world_pass(uint64_t ns)
+{
+	atomic_fetch_add(&clock_at, ns);
 }
 
 void world_set_roots(const char *sysfs, const char *devfs)

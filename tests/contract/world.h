@@ -38,6 +38,9 @@ unsigned world_advised(int advice);
 void world_short_unmap(unsigned n, uint64_t bytes);
 /* What dray is told that the kernel's release is; 0,0: the truth. */
 void world_set_release(unsigned major, unsigned minor);
+/* From now on dray's clock stands still, and moves by world_pass() alone. */
+void world_hold_clock(void);
+void world_pass(uint64_t ns);
 /* Where dray looks for files; NULL: the real place. */
 void world_set_roots(const char *sysfs, const char *devfs);
 

@@ -87,6 +87,7 @@ static void run_all(struct stress *s)
 				  WINDOW_BASE + s->windows * WINDOW_SIZE - 1, DRAY_RESERVE_FIXED));
 	mappers_open(s);
 	rogues_open(s);
+	modes_open(s);
 	start(w, thread, &n, 2, rogue_run, s);
 	endless = n;
 	start(w, thread, &n, s->mappers, mapper_run, s);
@@ -94,11 +95,15 @@ static void run_all(struct stress *s)
 	start(w, thread, &n, 1, mover_run, s);
 	start(w, thread, &n, 2, opener_run, s);
 	start(w, thread, &n, 1, closer_run, s);
+	start(w, thread, &n, 3, packer_run, s);
+	start(w, thread, &n, 1, switcher_run, s);
+	start(w, thread, &n, 1, visitor_run, s);
 	for (unsigned i = endless; i < n; i++)
 		MUST(!pthread_join(thread[i], NULL));
 	atomic_store(&s->stop, true);
 	for (unsigned i = 0; i < endless; i++)
 		MUST(!pthread_join(thread[i], NULL));
+	modes_close(s);
 	rogues_close(s);
 	mappers_close(s);
 	check_adds_up(s, s->dom);

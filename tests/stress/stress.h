@@ -87,4 +87,11 @@ void *mover_run(void *worker);
 void *opener_run(void *worker);
 void *closer_run(void *worker);
 
+/* modes.c: a lazy domain, and everything that changes whether it is. */
+void modes_open(struct stress *s);
+void modes_close(struct stress *s);
+void *packer_run(void *worker);
+void *switcher_run(void *worker);
+void *visitor_run(void *worker);
+
 #endif

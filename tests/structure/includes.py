@@ -6,7 +6,7 @@ usage: includes.py ROOT
 
 Layers, each allowed to include those before it and itself:
 
-  lib/base < lib/cpu, lib/stats, lib/pgtable, lib/iova, lib/nvme < lib/backend < lib/iospace
+  lib/base < lib/cpu, lib/memory, lib/stats, lib/pgtable, lib/iova, lib/nvme < lib/backend < lib/iospace
            < lib/flush < lib/bounce < lib/region < lib/domain < lib/map < lib/heap
 
 Directories of one layer do not include each other. Public headers include public headers and the C
@@ -18,7 +18,7 @@ import re
 import sys
 
 LAYERS = [
-    ["base"], ["cpu", "stats", "pgtable", "iova", "nvme"], ["backend"], ["iospace"], ["flush"],
+    ["base"], ["cpu", "memory", "stats", "pgtable", "iova", "nvme"], ["backend"], ["iospace"], ["flush"],
     ["bounce"], ["region"], ["domain"], ["map"], ["heap"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef DR_MAP_LINK_H
+#define DR_MAP_LINK_H
+
+#include <stdbool.h>
+
+#include <dray/link.h>
+
+#include "domain/domain.h"
+
+/*
+ * Copied ends of linked pieces of the domain, where they lie in [iova, iova + len): bring them in,
+ * or out. Takes locks, calls no kernel.
+ */
+void dr_link_sync_copies(struct dray_domain *dom, dray_iova_t iova, size_t len, bool to_device);
+
+#endif
