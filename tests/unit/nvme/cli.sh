@@ -110,6 +110,27 @@ expect 0 'equal' nvme copy --sim img4 --block 4096 --image-size 2M --latency 50 
 holds test "$(wc -c <img4)" = 2097152
 expect 1 'whole blocks of 4096' nvme copy --sim img4 --block 4096 --size 512 file
 
+# Vectors, and a second thread in the domain.
+expect 2 "--iov 'x'" nvme copy --sim img --iov x file
+expect 0 "$sum equal" nvme copy --sim img --iov 11 file
+expect 0 '"iov_copied": 0' nvme copy --sim img --iov 12 --json file
+expect 0 '"iov_sgl": 0' nvme copy --sim img --iov 12 --no-sgl --json --size 16k file
+expect 0 'seed 13' nvme verify --sim img --iov 13 --queues 1 --qd 3 file
+for mode in strict lazy; do
+	expect 0 "$sum equal" nvme copy --sim img --mode $mode --strain file
+	expect 0 '"faults": 0' nvme verify --sim img --mode $mode --strain --iov 14 --json file
+	expect 0 'by the second thread' nvme perf --sim img --mode $mode --strain --seconds 1
+done
+expect 2 "--memory 'stone'" nvme perf --sim img --memory stone
+expect 0 'malloc' nvme perf --sim img --memory malloc --seconds 1
+if "$dray" nvme perf --sim img --memory heap --seconds 1 >out 2>err; then
+	expect 0 'calls per command  0.0' nvme perf --sim img --memory heap --seconds 1
+else
+	expect 1 'without libdray-heap' nvme perf --sim img --memory heap
+fi
+expect 0 '"sgl_align": 1' nvme identify --sim img --json
+expect 0 '"sgl_align": 0' nvme identify --sim img --json --no-sgl
+
 # Identify and perf.
 expect 0 '4096 blocks of 512' nvme identify --sim new --image-size 2M
 expect 0 '"bytes": 2097152' nvme identify --sim new --json

@@ -93,14 +93,22 @@ void stack_image(struct stack *s, size_t bytes)
 
 void stack_model(struct stack *s, const struct nvme_model_opts *opts)
 {
-	struct dray_domain_opts dom = {.size = sizeof(dom), .backend = DRAY_BACKEND_SIM};
+	stack_model_in(s, opts, DRAY_STRICT, 0);
+}
+
+void stack_model_in(struct stack *s, const struct nvme_model_opts *opts,
+		    enum dray_invalidation mode, size_t min_align)
+{
+	struct dray_device_opts dev = {.size = sizeof(dev), .min_align = min_align};
+	struct dray_domain_opts dom = {.size = sizeof(dom), .backend = DRAY_BACKEND_SIM,
+				       .invalidation = mode};
 	struct nvme_model_opts mo = {0};
 
 	if (opts)
 		mo = *opts;
 	mo.image = s->image;
 	assert_int_equal(dray_domain_open(&dom, &s->dom), 0);
-	assert_int_equal(dray_device_open(s->dom, "sim0", NULL, &s->dev), 0);
+	assert_int_equal(dray_device_open(s->dom, "sim0", &dev, &s->dev), 0);
 	if (nvme_model_start(s->dev, &mo, &s->model))
 		fail_msg("model: %s", dray_errmsg());
 	s->bar = nvme_model_bar(s->model, &s->bar_len);

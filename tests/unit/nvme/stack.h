@@ -43,6 +43,9 @@ bool stack_alloc_failed(void);
 void stack_image(struct stack *s, size_t bytes);
 /* Domain, device and model on the image. NULL is defaults. */
 void stack_model(struct stack *s, const struct nvme_model_opts *opts);
+/* The same in a domain of this mode, as a device of this alignment. */
+void stack_model_in(struct stack *s, const struct nvme_model_opts *opts,
+		    enum dray_invalidation mode, size_t min_align);
 /* The driver on top. */
 void stack_driver(struct stack *s, const struct nvme_opts *opts);
 /* All three, with an image of @bytes. */

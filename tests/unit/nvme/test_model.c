@@ -153,7 +153,7 @@ static void io_fields_are_judged(void **state)
 	cmd.opcode = 0x09;
 	assert_int_equal(run(&cmd), NVME_INVALID_OPCODE);
 	cmd = read_cmd(1, iova, 0);
-	cmd.flags = 0x40; /* scatter-gather list */
+	cmd.flags = 0x80; /* a scatter-gather list for metadata too */
 	assert_int_equal(run(&cmd), NVME_INVALID_FIELD);
 	cmd.flags = 0x01; /* fused */
 	assert_int_equal(run(&cmd), NVME_INVALID_FIELD);
@@ -216,6 +216,73 @@ static void prp_entries_are_judged(void **state)
 	assert_int_equal(f[0].access, DRAY_SIM_WRITE);
 	assert_int_equal(f[1].access, DRAY_SIM_READ);
 	assert_true(f[2].iova == 0x20000);
+}
+
+static struct dray_sgl_desc desc(uint64_t addr, uint32_t len, uint8_t type)
+{
+	return (struct dray_sgl_desc){
+		.addr = nvme_to_le64(addr), .len = nvme_to_le32(len), .type = type};
+}
+
+/* A read of @blocks whose data pointer is this descriptor. */
+static uint16_t run_list(unsigned blocks, struct dray_sgl_desc first)
+{
+	struct nvme_cmd cmd = read_cmd(blocks, 0, 0);
+
+	cmd.flags = NVME_FLAG_SGL;
+	cmd.sgl = first;
+	return run(&cmd);
+}
+
+static void descriptors_are_judged(void **state)
+{
+	uint64_t iova = raw.data_map.iova, list = iova + 3 * NVME_PAGE;
+	struct dray_sgl_desc *d = (struct dray_sgl_desc *)(raw.data + 3 * NVME_PAGE);
+	struct dray_sim_fault f[4];
+
+	(void)state;
+	assert_int_equal(run_list(1, desc(iova + 3, 512, DRAY_SGL_DATA)), NVME_OK);
+	for (unsigned i = 0; i < 512; i++)
+		assert_int_equal(raw.data[3 + i], stack_pattern(i));
+	/* One descriptor has to be all of it. */
+	assert_int_equal(run_list(1, desc(iova, 511, DRAY_SGL_DATA)), NVME_INVALID_SGL_LENGTH);
+	assert_int_equal(run_list(1, desc(iova, 513, DRAY_SGL_DATA)), NVME_INVALID_SGL_LENGTH);
+	assert_int_equal(run_list(1, desc(iova, 512, 0x10)), NVME_INVALID_SGL_TYPE);
+	assert_int_equal(run_list(1, desc(iova, 512, 0x01)), NVME_INVALID_SGL_TYPE);
+	/* Three pieces, one of them empty, in a last segment. */
+	d[0] = desc(iova + 1, 100, DRAY_SGL_DATA);
+	d[1] = desc(iova, 0, DRAY_SGL_DATA);
+	d[2] = desc(iova + 1001, 412, DRAY_SGL_DATA);
+	memset(raw.data, 0, 2048);
+	assert_int_equal(run_list(1, desc(list, 48, DRAY_SGL_LAST_SEGMENT)), NVME_OK);
+	for (unsigned i = 0; i < 512; i++)
+		assert_int_equal(raw.data[i < 100 ? 1 + i : 901 + i], stack_pattern(i));
+	assert_int_equal(raw.data[0] | raw.data[101] | raw.data[1000] | raw.data[1413], 0);
+	/* A segment that is not the last has to lead on, and the last must not. */
+	assert_int_equal(run_list(1, desc(list, 48, DRAY_SGL_SEGMENT)), NVME_INVALID_SGL_SEGMENT);
+	d[2] = desc(list + 64, 16, DRAY_SGL_LAST_SEGMENT);
+	d[4] = desc(iova + 1001, 412, DRAY_SGL_DATA);
+	assert_int_equal(run_list(1, desc(list, 48, DRAY_SGL_SEGMENT)), NVME_OK);
+	assert_int_equal(run_list(1, desc(list, 48, DRAY_SGL_LAST_SEGMENT)),
+			 NVME_INVALID_SGL_SEGMENT);
+	/* Too few bytes, too many descriptors, none, part of one, a circle. */
+	assert_int_equal(run_list(2, desc(list, 48, DRAY_SGL_SEGMENT)), NVME_INVALID_SGL_LENGTH);
+	d[2] = desc(list + 64, 32, DRAY_SGL_LAST_SEGMENT);
+	d[5] = desc(iova, 4, DRAY_SGL_DATA);
+	assert_int_equal(run_list(1, desc(list, 48, DRAY_SGL_SEGMENT)), NVME_INVALID_SGL_LENGTH);
+	assert_int_equal(run_list(1, desc(list, 0, DRAY_SGL_SEGMENT)), NVME_INVALID_SGL_SEGMENT);
+	assert_int_equal(run_list(1, desc(list, 40, DRAY_SGL_SEGMENT)), NVME_INVALID_SGL_SEGMENT);
+	assert_int_equal(run_list(1, desc(list + 4, 32, DRAY_SGL_SEGMENT)),
+			 NVME_INVALID_SGL_SEGMENT);
+	d[0] = desc(list, 16, DRAY_SGL_SEGMENT);
+	assert_int_equal(run_list(1, desc(list, 16, DRAY_SGL_SEGMENT)), NVME_INVALID_SGL_SEGMENT);
+	assert_int_equal(dray_sim_faults(s.dev, f, 4), 0);
+	/* Nothing there: list, and data. */
+	assert_int_equal(run_list(1, desc(0x10000, 32, DRAY_SGL_LAST_SEGMENT)), NVME_DATA_TRANSFER);
+	assert_int_equal(run_list(1, desc(0x20000, 512, DRAY_SGL_DATA)), NVME_DATA_TRANSFER);
+	assert_int_equal(dray_sim_faults(s.dev, f, 4), 2);
+	assert_int_equal(f[0].access, DRAY_SIM_READ);
+	assert_int_equal(f[1].access, DRAY_SIM_WRITE);
 }
 
 static void admin_fields_are_judged(void **state)
@@ -354,6 +421,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(io_fields_are_judged, open_raw, close_raw),
 		cmocka_unit_test_setup_teardown(prp_entries_are_judged, open_raw, close_raw),
+		cmocka_unit_test_setup_teardown(descriptors_are_judged, open_raw, close_raw),
 		cmocka_unit_test_setup_teardown(admin_fields_are_judged, open_raw, close_raw),
 		cmocka_unit_test_setup_teardown(queue_creation_is_judged, open_raw, close_raw),
 		cmocka_unit_test_setup_teardown(queues_are_deleted_in_order, open_raw, close_raw),

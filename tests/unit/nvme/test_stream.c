@@ -220,7 +220,7 @@ static void streams_survive_no_memory(void **state)
 	make_file(5000, &mem);
 	st.ctrl = s.ctrl;
 	st.fd = fd;
-	for (unsigned n = 1; n <= 3; n++) {
+	for (unsigned n = 1; n <= 4; n++) {
 		stack_fail_alloc(n);
 		assert_int_equal(nvme_stream_write(&st, &r), -ENOMEM);
 		assert_true(stack_alloc_failed());

@@ -141,6 +141,16 @@ static int read_controller(struct nvme_ctrl *ctrl, struct nvme_id_ctrl *page)
 	info->vendor = nvme_from_le16(page->vid);
 	info->namespaces = nvme_from_le32(page->nn);
 	info->volatile_cache = page->vwc & 1;
+	switch (nvme_from_le32(page->sgls) & 3) {
+	case NVME_SGLS_BYTES:
+		info->sgl_align = 1;
+		break;
+	case NVME_SGLS_WORDS:
+		info->sgl_align = 4;
+		break;
+	default:
+		info->sgl_align = 0;
+	}
 	/* In units of the smallest page; beyond 32 doublings it limits nothing. */
 	info->mdts = page->mdts && page->mdts < 32 ? (uint64_t)ctrl->page << page->mdts : 0;
 	return 0;

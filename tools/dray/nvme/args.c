@@ -21,6 +21,8 @@ enum key {
 	KEY_NAMESPACE,
 	KEY_TIMEOUT,
 	KEY_MODE,
+	KEY_STRAIN,
+	KEY_NO_SGL,
 	KEY_IMAGE_SIZE,
 	KEY_BLOCK,
 	KEY_LATENCY,
@@ -40,6 +42,8 @@ static const struct argp_option options[] = {
 	{"namespace", KEY_NAMESPACE, "N", 0, "namespace (default: the first active one)", 0},
 	{"timeout", KEY_TIMEOUT, "MS", 0, "longest life of a command (default 10000)", 0},
 	{"mode", KEY_MODE, "strict|lazy", 0, "invalidation of the domain (default strict)", 0},
+	{"strain", KEY_STRAIN, NULL, 0, "a second thread maps and unmaps in the domain meanwhile", 0},
+	{"no-sgl", KEY_NO_SGL, NULL, 0, "leave the controller's scatter-gather lists alone", 0},
 	{"json", KEY_JSON, NULL, 0, "print JSON", 0},
 	{NULL, 0, NULL, 0, "Of the model (with --sim):", 3},
 	{"image-size", KEY_IMAGE_SIZE, "BYTES", 0, "length of an image that is created", 0},
@@ -124,6 +128,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		if (strcmp(arg, "strict") != 0 && strcmp(arg, "lazy") != 0)
 			argp_error(state, "--mode '%s' is unknown; give strict or lazy", arg);
 		a->lazy = arg[0] == 'l';
+		break;
+	case KEY_STRAIN:
+		a->strain = true;
+		break;
+	case KEY_NO_SGL:
+		a->no_sgl = true;
 		break;
 	case KEY_IMAGE_SIZE:
 		a->image_bytes = nvme_args_number(state, "image-size", arg, 512, UINT64_C(1) << 62);

@@ -12,10 +12,12 @@
 
 struct nvme_args {
 	const char *device, *image; /* exactly one */
-	bool json, lazy;
+	bool json, lazy, strain, no_sgl;
 	unsigned queues, depth;
 	size_t io_bytes; /* of one command */
 	uint32_t nsid, timeout_ms;
+	bool vectors;     /* set by the command, as is the seed of their shapes */
+	uint64_t iov_seed;
 	/* Of the model only. */
 	uint64_t image_bytes; /* to create; 0: not asked for */
 	uint32_t block, latency_us;

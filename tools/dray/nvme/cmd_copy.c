@@ -32,7 +32,7 @@
 #define IMAGE_UNIT ((uint64_t)1 << 20)
 #define MIB 1048576.0
 
-enum { KEY_OFFSET = 512 };
+enum { KEY_OFFSET = 512, KEY_IOV };
 
 struct job {
 	struct nvme_args args;
@@ -53,6 +53,8 @@ struct job {
 
 static const struct argp_option options[] = {
 	{"offset", KEY_OFFSET, "BYTES", 0, "where on the namespace, whole blocks (default 0)", 0},
+	{"iov", KEY_IOV, "SEED", 0,
+	 "move vectors: every command many buffers of odd offsets and lengths, in shapes from SEED", 0},
 	{0},
 };
 
@@ -68,6 +70,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_OFFSET:
 		j->offset = nvme_args_number(state, "offset", arg, 0, UINT64_C(1) << 62);
+		return 0;
+	case KEY_IOV:
+		j->args.vectors = true;
+		j->args.iov_seed = nvme_args_number(state, "iov", arg, 0, UINT64_MAX);
 		return 0;
 	case ARGP_KEY_ARG:
 		if (j->path)
@@ -169,6 +175,8 @@ static int stream(struct job *j, struct nvme_target *t)
 		.bytes = j->bytes,
 		.lba = j->offset / j->info.block,
 		.chunk = j->chunk,
+		.vectors = j->args.vectors,
+		.seed = j->args.iov_seed,
 		.progress = show ? progress : NULL,
 		.ctx = j,
 	};
@@ -247,6 +255,8 @@ static void print_text(const struct job *j, const struct nvme_target *t)
 	}
 	hex(j->read.sha256, sha);
 	printf("  %-18s %s equal\n", "sha256 read back", sha);
+	if (j->args.vectors)
+		nvme_report_ways_text(t);
 	nvme_report_maps_text(t, &j->map_ns, &j->unmap_ns);
 	if (j->write)
 		printf("  %-18s %.1f MiB/s (reading the file and checksum included)\n", "write",
@@ -280,6 +290,8 @@ static struct json_object *to_json(const struct job *j, const struct nvme_target
 	json_object_object_add(o, "sha256_read", json_object_new_string(sha));
 	json_object_object_add(o, "read_mib_per_s", json_object_new_double(rate(j, &j->read)));
 	json_object_object_add(o, "equal", json_object_new_boolean(true));
+	if (j->args.vectors)
+		nvme_report_ways_json(o, t);
 	nvme_report_maps_json(o, t, &j->map_ns, &j->unmap_ns);
 	return o;
 }

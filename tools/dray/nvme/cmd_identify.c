@@ -46,6 +46,9 @@ static void print_text(const struct nvme_target *t, const struct nvme_info *i)
 	else
 		printf("transfer      no limit by the controller, the driver uses %zu KiB\n",
 		       i->max_transfer >> 10);
+	printf("lists         %s\n", i->sgl_align == 1   ? "PRP, SGL of any alignment"
+				       : i->sgl_align == 4 ? "PRP, SGL of multiples of 4"
+							   : "PRP");
 	printf("queues        %u granted, %u commands deep (at most %u entries)\n", i->queues,
 	       i->depth, i->max_entries);
 	printf("IOMMU         %s, %s\n", t->backend, nvme_report_mode(t->mode));
@@ -71,6 +74,7 @@ static struct json_object *to_json(const struct nvme_target *t, const struct nvm
 	json_object_object_add(o, "bytes", json_object_new_uint64(i->blocks * i->block));
 	json_object_object_add(o, "volatile_cache", json_object_new_boolean(i->volatile_cache));
 	json_object_object_add(o, "mdts_bytes", json_object_new_uint64(i->mdts));
+	json_object_object_add(o, "sgl_align", json_object_new_uint64(i->sgl_align));
 	json_object_object_add(o, "max_transfer", json_object_new_uint64(i->max_transfer));
 	json_object_object_add(o, "queues", json_object_new_int64(i->queues));
 	json_object_object_add(o, "depth", json_object_new_int64(i->depth));

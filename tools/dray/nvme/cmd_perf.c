@@ -25,7 +25,7 @@
 /* A created image: far more blocks than a load that lasts seconds reads twice in a row. */
 #define IMAGE_BYTES (UINT64_C(256) << 20)
 
-enum { KEY_RW = 512, KEY_SECONDS, KEY_DESTROY };
+enum { KEY_RW = 512, KEY_SECONDS, KEY_DESTROY, KEY_MEMORY };
 
 static const struct kind {
 	const char *name;
@@ -43,10 +43,12 @@ struct job {
 	const struct kind *kind;
 	unsigned seconds;
 	bool destroy;
+	enum nvme_memory_kind memory;
 	/* Filled while it runs. */
 	struct nvme_info info;
 	size_t bytes;
 	struct dray_stats before, after; /* around the load */
+	uint64_t strained;               /* maps of the second thread meanwhile */
 	struct nvme_load_result res;
 	struct nvme_hist map_ns, unmap_ns;
 };
@@ -54,6 +56,7 @@ struct job {
 static const struct argp_option options[] = {
 	{"rw", KEY_RW, "KIND", 0, "randread (default), randwrite, read or write", 0},
 	{"seconds", KEY_SECONDS, "N", 0, "how long (default 3)", 0},
+	{"memory", KEY_MEMORY, "KIND", 0, "what buffers are: mmap (default), malloc or heap", 0},
 	{"destroy-data", KEY_DESTROY, NULL, 0, "allow writes to a real controller", 0},
 	{0},
 };
@@ -71,6 +74,7 @@ static const struct kind *find_kind(const char *name)
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct job *j = state->input;
+	int memory;
 
 	switch (key) {
 	case ARGP_KEY_INIT:
@@ -85,6 +89,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_SECONDS:
 		j->seconds = (unsigned)nvme_args_number(state, "seconds", arg, 1, 86400);
+		return 0;
+	case KEY_MEMORY:
+		memory = nvme_memory_find(arg);
+		if (memory < 0)
+			argp_error(state, "--memory '%s' is unknown; give mmap, malloc or heap",
+				   arg);
+		j->memory = (enum nvme_memory_kind)memory;
 		return 0;
 	case KEY_DESTROY:
 		j->destroy = true;
@@ -113,10 +124,12 @@ static int load(struct job *j, struct nvme_target *t)
 {
 	struct nvme_load l = {
 		.ctrl = t->ctrl,
+		.dom = t->dom,
 		.op = j->kind->op,
 		.sequential = j->kind->sequential,
 		.ns = (uint64_t)j->seconds * 1000000000,
 		.seed = j->args.seed ? j->args.seed : 1,
+		.memory = j->memory,
 	};
 	int rc;
 
@@ -132,8 +145,12 @@ static int load(struct job *j, struct nvme_target *t)
 	j->before.size = sizeof(j->before);
 	j->after.size = sizeof(j->after);
 	rc = dray_stats_get(t->dom, &j->before);
+	if (!rc && t->strain)
+		j->strained = nvme_strain_maps(t->strain);
 	if (!rc)
 		rc = nvme_load_run(&l, &j->res);
+	if (!rc && t->strain)
+		j->strained = nvme_strain_maps(t->strain) - j->strained;
 	return rc ? rc : dray_stats_get(t->dom, &j->after);
 }
 
@@ -142,12 +159,14 @@ static double per_second(const struct job *j, uint64_t n)
 	return j->res.ns ? (double)n / ((double)j->res.ns / 1e9) : 0;
 }
 
+/* The second thread's maps and unmaps are operations like a command's. */
 static double calls_per_command(const struct job *j)
 {
+	uint64_t ops = j->res.commands + j->strained;
 	uint64_t before = j->before.backend_maps + j->before.backend_unmaps;
 	uint64_t after = j->after.backend_maps + j->after.backend_unmaps;
 
-	return j->res.commands ? (double)(after - before) / (double)j->res.commands : 0;
+	return ops ? (double)(after - before) / (double)ops : 0;
 }
 
 static double mib_per_second(const struct job *j)
@@ -171,7 +190,9 @@ static void print_text(const struct job *j, const struct nvme_target *t)
 	       mib_per_second(j));
 	printf("  %-18s p50 %.1f us, p99 %.1f us, p99.9 %.1f us, max %.1f us\n", "latency",
 	       us(j, 500), us(j, 990), us(j, 999), (double)j->res.latency.max / 1000.0);
-	printf("  %-18s %.3f\n", "calls per command", calls_per_command(j));
+	printf("  %-18s %.3f%s\n", "calls per command", calls_per_command(j),
+	       j->args.strain ? " (the second thread's maps count as commands)" : "");
+	printf("  %-18s %s\n", "buffers", nvme_memory_name(j->memory));
 	nvme_report_maps_text(t, &j->map_ns, &j->unmap_ns);
 }
 
@@ -187,6 +208,7 @@ static struct json_object *to_json(const struct job *j, const struct nvme_target
 	json_object_object_add(o, "size", json_object_new_uint64(j->bytes));
 	json_object_object_add(o, "queues", json_object_new_int64(j->info.queues));
 	json_object_object_add(o, "depth", json_object_new_int64(j->info.depth));
+	json_object_object_add(o, "memory", json_object_new_string(nvme_memory_name(j->memory)));
 	json_object_object_add(o, "ops", json_object_new_uint64(j->res.commands));
 	json_object_object_add(o, "seconds", json_object_new_double((double)j->res.ns / 1e9));
 	json_object_object_add(o, "ops_per_s",

@@ -48,7 +48,6 @@
 #include "base/hooks.h"
 #include "nvme/ctrl.h"
 #include "nvme/mmio.h"
-#include "nvme/prp.h"
 #include "nvme/regs.h"
 
 #define DEFAULT_DEPTH    32u
@@ -59,8 +58,6 @@
 #define ADMIN_ENTRIES 16u
 /* CAP.TO says 0 or half a second on emulated hardware whose CPU may be busy elsewhere. */
 #define READY_MS_MIN 2000u
-/* Most bytes of one command that the driver builds lists for, to bound what it keeps mapped. */
-#define TRANSFER_MAX ((size_t)16 << 20)
 
 int nvme_check_dead(struct nvme_ctrl *ctrl)
 {
@@ -145,13 +142,23 @@ static void limit_transfer(struct nvme_ctrl *ctrl, size_t wanted)
 
 	if (ctrl->info.mdts && len > ctrl->info.mdts)
 		len = (size_t)ctrl->info.mdts;
-	if (len > TRANSFER_MAX)
-		len = TRANSFER_MAX;
+	if (len > NVME_TRANSFER_MAX)
+		len = NVME_TRANSFER_MAX;
 	if (len > blocks_max)
 		len = blocks_max;
 	len -= len % ctrl->info.block;
 	ctrl->info.max_transfer = len ? len : ctrl->info.block;
-	ctrl->list_pages = nvme_prp_list_pages(ctrl->info.max_transfer, ctrl->page);
+	ctrl->list_pages = dray_prp_lists_max(ctrl->info.max_transfer, ctrl->page);
+}
+
+/* What every slot needs for vectors: elements, and a list page for as many descriptors. */
+static void limit_vectors(struct nvme_ctrl *ctrl, const struct nvme_opts *opts)
+{
+	if (opts->no_sgl)
+		ctrl->info.sgl_align = 0;
+	ctrl->iov = opts->iov < NVME_IOV_MAX ? opts->iov : NVME_IOV_MAX;
+	if (ctrl->iov && !ctrl->list_pages)
+		ctrl->list_pages = 1;
 }
 
 static int start_queues(struct nvme_ctrl *ctrl, const struct nvme_opts *opts, size_t bar_len)
@@ -220,6 +227,7 @@ int nvme_open(struct dray_device *dev, void *bar, size_t bar_len, const struct n
 		rc = nvme_read_info(ctrl, opts->nsid);
 	if (!rc) {
 		limit_transfer(ctrl, opts->max_transfer);
+		limit_vectors(ctrl, opts);
 		rc = start_queues(ctrl, opts, bar_len);
 	}
 	if (rc) {

@@ -8,7 +8,9 @@
  *    what is being stored. FROM_DEVICE for a read.
  * 3. The range of LBAs is the controller's to judge: it knows the namespace best, and its answer
  *    is an error like any other. What would make an ill-formed command is refused here.
- * 4. The synchronous calls are a submit and a wait for their own callback. The sentence of a
+ * 4. PRP entries begin at a multiple of 4. Where the buffer does not, the library has moved it to
+ *    such a place if the device's min_align says so: the mapping decides, not the buffer.
+ * 5. The synchronous calls are a submit and a wait for their own callback. The sentence of a
  *    failure is carried to the caller, since callbacks of other commands may run in between.
  */
 #include <errno.h>
@@ -17,7 +19,6 @@
 #include "base/err.h"
 #include "base/hooks.h"
 #include "nvme/ctrl.h"
-#include "nvme/prp.h"
 
 static int map_buffer(struct nvme_queue *q, struct nvme_slot *s, void *buf, size_t len,
 		      enum dray_dir dir)
@@ -34,14 +35,11 @@ static int map_buffer(struct nvme_queue *q, struct nvme_slot *s, void *buf, size
 	return rc;
 }
 
-static int check_io(const struct nvme_info *info, enum nvme_io_opcode op, const void *buf,
-		    size_t len)
+int nvme_check_io(const struct nvme_info *info, enum nvme_io_opcode op, size_t len)
 {
 	if (op != NVME_IO_READ && op != NVME_IO_WRITE)
 		return dr_fail(EINVAL, "nvme: opcode %#x moves no data; submit a read or a write",
 			       (unsigned)op);
-	if (!buf || (uintptr_t)buf % 4)
-		return dr_fail(EINVAL, "nvme: buffer %p is not aligned to 4 bytes; align it", buf);
 	if (!len || len % info->block)
 		return dr_fail(EINVAL,
 			       "nvme: %zu bytes are not whole blocks of %u; round the length up",
@@ -54,21 +52,47 @@ static int check_io(const struct nvme_info *info, enum nvme_io_opcode op, const 
 	return 0;
 }
 
+int nvme_slot_prp(struct nvme_queue *q, unsigned slot, const struct dray_sg *sg, unsigned nsegs,
+		  size_t len, struct nvme_cmd *cmd)
+{
+	struct dray_nvme_list lists[NVME_LISTS_MAX];
+	int rc;
+
+	nvme_slot_lists(q, slot, lists);
+	rc = dray_prp_build(sg, nsegs, 0, len, q->ctrl->page, lists,
+			    (unsigned)q->ctrl->list_pages, &cmd->prp);
+	return rc < 0 ? rc : 0;
+}
+
+void nvme_post_io(struct nvme_queue *q, unsigned slot, struct nvme_cmd *cmd, uint64_t lba,
+		  size_t len, nvme_done_fn done, void *ctx)
+{
+	struct nvme_slot *s = &q->slots[slot];
+
+	s->lba = lba;
+	s->blocks = (uint32_t)(len / q->ctrl->info.block);
+	cmd->nsid = nvme_to_le32(q->ctrl->info.nsid);
+	cmd->cdw10 = nvme_to_le32((uint32_t)lba);
+	cmd->cdw11 = nvme_to_le32((uint32_t)(lba >> 32));
+	cmd->cdw12 = nvme_to_le32(s->blocks - 1);
+	nvme_slot_post(q, slot, cmd, done, ctx);
+}
+
 int nvme_submit(struct nvme_queue *q, enum nvme_io_opcode op, uint64_t lba, void *buf, size_t len,
 		nvme_done_fn done, void *ctx)
 {
-	const struct nvme_info *info = &q->ctrl->info;
 	enum dray_dir dir = op == NVME_IO_WRITE ? DRAY_TO_DEVICE : DRAY_FROM_DEVICE;
-	struct nvme_cmd cmd = {.opcode = (uint8_t)op, .nsid = nvme_to_le32(info->nsid)};
-	dray_iova_t list_iova;
+	struct nvme_cmd cmd = {.opcode = (uint8_t)op};
+	struct dray_sg seg;
 	struct nvme_slot *s;
-	nvme_le64 *list;
 	unsigned slot;
 	int rc;
 
 	rc = nvme_check_dead(q->ctrl);
 	if (!rc)
-		rc = check_io(info, op, buf, len);
+		rc = nvme_check_io(&q->ctrl->info, op, len);
+	if (!rc && !buf)
+		rc = dr_fail(EINVAL, "nvme: no buffer; pass one");
 	if (!rc)
 		rc = nvme_slot_peek(q, &slot);
 	if (rc)
@@ -77,14 +101,18 @@ int nvme_submit(struct nvme_queue *q, enum nvme_io_opcode op, uint64_t lba, void
 	rc = map_buffer(q, s, buf, len, dir);
 	if (rc)
 		return rc;
-	s->lba = lba;
-	s->blocks = (uint32_t)(len / info->block);
-	list = nvme_slot_list(q, slot, &list_iova);
-	nvme_prp_build(s->map.iova, len, q->ctrl->page, list, list_iova, &cmd.prp1, &cmd.prp2);
-	cmd.cdw10 = nvme_to_le32((uint32_t)lba);
-	cmd.cdw11 = nvme_to_le32((uint32_t)(lba >> 32));
-	cmd.cdw12 = nvme_to_le32(s->blocks - 1);
-	nvme_slot_post(q, slot, &cmd, done, ctx);
+	seg = dray_sg_of(&s->map);
+	if (!dray_prp_able(&seg, 1, q->ctrl->page))
+		rc = dr_fail(EINVAL, "nvme: buffer %p is not aligned to 4 bytes; align it, submit "
+				     "it as a vector, or open the device with min_align 4",
+			     buf);
+	else
+		rc = nvme_slot_prp(q, slot, &seg, 1, len, &cmd);
+	if (rc) {
+		dray_unmap(q->ctrl->dev, &s->map);
+		return rc;
+	}
+	nvme_post_io(q, slot, &cmd, lba, len, done, ctx);
 	return 0;
 }
 
@@ -104,15 +132,9 @@ int nvme_submit_flush(struct nvme_queue *q, nvme_done_fn done, void *ctx)
 	return 0;
 }
 
-struct waiter {
-	bool done;
-	int err;
-	char why[NVME_DEAD_MSG * 2];
-};
-
-static void wake(void *ctx, int err, uint16_t status)
+void nvme_wake(void *ctx, int err, uint16_t status)
 {
-	struct waiter *w = ctx;
+	struct nvme_waiter *w = ctx;
 
 	(void)status;
 	w->done = true;
@@ -121,14 +143,13 @@ static void wake(void *ctx, int err, uint16_t status)
 		snprintf(w->why, sizeof(w->why), "%s", dray_errmsg());
 }
 
-static int wait_for(struct nvme_queue *q, struct waiter *w)
+int nvme_wait_for(struct nvme_queue *q, struct nvme_waiter *w)
 {
 	nvme_wait(q, &w->done);
 	return w->err ? dr_fail(-w->err, "%s", w->why) : 0;
 }
 
-/* A slot, for a caller that rather waits than gets -EAGAIN. */
-static void make_room(struct nvme_queue *q)
+void nvme_make_room(struct nvme_queue *q)
 {
 	while (!nvme_queue_room(q))
 		if (nvme_poll(q) == 0)
@@ -138,12 +159,12 @@ static void make_room(struct nvme_queue *q)
 static int transfer(struct nvme_queue *q, enum nvme_io_opcode op, uint64_t lba, void *buf,
 		    size_t len)
 {
-	struct waiter w = {.done = false};
+	struct nvme_waiter w = {.done = false};
 	int rc;
 
-	make_room(q);
-	rc = nvme_submit(q, op, lba, buf, len, wake, &w);
-	return rc ? rc : wait_for(q, &w);
+	nvme_make_room(q);
+	rc = nvme_submit(q, op, lba, buf, len, nvme_wake, &w);
+	return rc ? rc : nvme_wait_for(q, &w);
 }
 
 int nvme_read(struct nvme_queue *q, uint64_t lba, void *buf, size_t len)
@@ -159,10 +180,10 @@ int nvme_write(struct nvme_queue *q, uint64_t lba, const void *buf, size_t len)
 
 int nvme_flush(struct nvme_queue *q)
 {
-	struct waiter w = {.done = false};
+	struct nvme_waiter w = {.done = false};
 	int rc;
 
-	make_room(q);
-	rc = nvme_submit_flush(q, wake, &w);
-	return rc ? rc : wait_for(q, &w);
+	nvme_make_room(q);
+	rc = nvme_submit_flush(q, nvme_wake, &w);
+	return rc ? rc : nvme_wait_for(q, &w);
 }

@@ -9,17 +9,14 @@
 #include <endian.h>
 #include <stdint.h>
 
+#include <dray/nvme_prp.h>
+
 typedef struct {
 	uint16_t raw;
 } nvme_le16;
 
-typedef struct {
-	uint32_t raw;
-} nvme_le32;
-
-typedef struct {
-	uint64_t raw;
-} nvme_le64;
+typedef dray_le32 nvme_le32;
+typedef dray_le64 nvme_le64;
 
 static inline nvme_le16 nvme_to_le16(uint16_t v)
 {

@@ -36,7 +36,7 @@ struct run {
 	uint64_t places, next, random, end_ns; /* places: commands that fit onto the namespace */
 	uint32_t blocks;                       /* of one command */
 	unsigned n;
-	unsigned char *mem;
+	struct nvme_memory mem;
 	struct flight *flights;
 	int err;
 	char why[512];
@@ -116,6 +116,8 @@ static unsigned poll_all(struct run *r, unsigned queues)
 
 static int open_run(struct run *r, const struct nvme_load *load, const struct nvme_info *info)
 {
+	int rc;
+
 	memset(r, 0, sizeof(*r));
 	r->load = load;
 	r->random = load->seed;
@@ -126,14 +128,14 @@ static int open_run(struct run *r, const struct nvme_load *load, const struct nv
 				       "namespace or smaller commands",
 			       (unsigned long long)info->blocks, r->blocks);
 	r->n = info->queues * info->depth;
-	r->mem = dr_hooks->alloc(r->n * load->bytes, NVME_PAGE);
+	rc = nvme_memory_open(&r->mem, load->memory, load->dom, r->n, load->bytes);
+	if (rc)
+		return rc;
 	r->flights = dr_alloc(r->n * sizeof(*r->flights));
-	if (r->mem && r->flights)
+	if (r->flights)
 		return 0;
-	dr_free(r->flights);
-	dr_free(r->mem);
-	return dr_fail(ENOMEM, "no memory for %u buffers of %zu bytes; ask for less depth", r->n,
-		       load->bytes);
+	nvme_memory_close(&r->mem);
+	return dr_fail(ENOMEM, "no memory for %u commands in flight; ask for less depth", r->n);
 }
 
 int nvme_load_run(const struct nvme_load *load, struct nvme_load_result *ret)
@@ -152,13 +154,13 @@ int nvme_load_run(const struct nvme_load *load, struct nvme_load_result *ret)
 	for (unsigned i = 0; i < r.n && !r.err; i++) {
 		r.flights[i].run = &r;
 		r.flights[i].q = nvme_get_queue(load->ctrl, i % info->queues);
-		r.flights[i].mem = r.mem + i * load->bytes;
+		r.flights[i].mem = r.mem.bufs[i];
 		fly(&r.flights[i], dr_hooks->clock_ns());
 	}
 	while (poll_all(&r, info->queues))
 		;
 	ret->ns = dr_hooks->clock_ns() - start;
 	dr_free(r.flights);
-	dr_free(r.mem);
+	nvme_memory_close(&r.mem);
 	return r.err ? dr_fail(-r.err, "%s", r.why) : 0;
 }

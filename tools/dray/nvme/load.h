@@ -5,15 +5,18 @@
 
 #include <stdbool.h>
 
+#include "nvme/memory.h"
 #include "nvme/nvme.h"
 
 struct nvme_load {
 	struct nvme_ctrl *ctrl;
+	struct dray_domain *dom; /* of the controller; for a heap only */
 	enum nvme_io_opcode op;
 	bool sequential;
 	size_t bytes; /* of one command: whole blocks, at most max_transfer */
 	uint64_t ns;  /* how long new commands are submitted */
 	uint64_t seed; /* of the random addresses; not 0 */
+	enum nvme_memory_kind memory; /* what the buffers are */
 };
 
 struct nvme_load_result {

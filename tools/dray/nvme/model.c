@@ -14,7 +14,8 @@
  *
  * How it works: one loop. Look at CC (enable, disable, shut down); while running, fetch commands
  * (model_queue.c), execute admin ones (model_admin.c) at once and I/O ones (model_io.c) when they
- * are due, move their data through PRP (model_prp.c) from and to the image (model_image.c).
+ * are due, move their data through PRP (model_prp.c) or scatter-gather lists (model_sgl.c) from
+ * and to the image (model_image.c).
  *
  * Idleness
  * 3. It polls, and the driver polls, perhaps on the same two CPUs. So a loop that found nothing
@@ -208,6 +209,7 @@ int nvme_model_start(struct dray_device *dev, const struct nvme_model_opts *opts
 	m->queues = opts->queues ? opts->queues : DEFAULT_QUEUES;
 	m->max_entries = opts->max_entries ? opts->max_entries : DEFAULT_ENTRIES;
 	m->mdts = opts->mdts;
+	m->sgls = opts->no_sgl ? 0 : opts->sgl_words ? NVME_SGLS_WORDS : NVME_SGLS_BYTES;
 	m->reorder = opts->reorder;
 	m->random = opts->seed ? opts->seed : 1;
 	for (unsigned i = 0; i < MODEL_WORK; i++)

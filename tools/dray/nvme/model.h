@@ -25,6 +25,8 @@ struct nvme_model_opts {
 	unsigned queues;       /* I/O queue pairs; 16 */
 	unsigned max_entries;  /* of a queue, 2 to 65536; 1024 */
 	uint8_t mdts;          /* most data of a command: 4096 << mdts; 0 no limit */
+	bool no_sgl;           /* has no scatter-gather lists */
+	bool sgl_words;        /* has them, of multiples of 4 */
 };
 
 /*

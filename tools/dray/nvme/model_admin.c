@@ -48,6 +48,7 @@ static uint16_t identify(struct nvme_model *m, const struct nvme_cmd *cmd)
 		page.ctrl.cqes = 0x44;
 		page.ctrl.nn = nvme_to_le32(1);
 		page.ctrl.vwc = 1; /* the page cache in front of the image */
+		page.ctrl.sgls = nvme_to_le32(m->sgls);
 		snprintf(page.ctrl.subnqn, sizeof(page.ctrl.subnqn),
 			 "nqn.2024-01.dray:nvme-model");
 		break;

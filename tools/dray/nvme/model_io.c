@@ -17,22 +17,28 @@
 static uint16_t move_data(struct nvme_model *m, const struct nvme_cmd *cmd, uint64_t off,
 			  size_t len)
 {
-	bool read = cmd->opcode == NVME_IO_READ;
+	bool read = cmd->opcode == NVME_IO_READ, list = cmd->flags & NVME_FLAG_SGL;
 	struct model_prp prp;
+	struct model_sgl sgl;
 	uint16_t status;
 
-	model_prp_start(&prp, m, cmd, len);
-	while (prp.left) {
-		size_t n = prp.left < MODEL_STAGE ? prp.left : MODEL_STAGE;
+	if (list)
+		model_sgl_start(&sgl, m, cmd, len);
+	else
+		model_prp_start(&prp, m, cmd, len);
+	while (len) {
+		size_t n = len < MODEL_STAGE ? len : MODEL_STAGE;
 
 		if (read && model_image_read(m, off, m->stage, n))
 			return NVME_READ_ERROR;
-		status = model_prp_move(&prp, m->stage, n, read);
+		status = list ? model_sgl_move(&sgl, m->stage, n, read)
+			      : model_prp_move(&prp, m->stage, n, read);
 		if (status)
 			return status;
 		if (!read && model_image_write(m, off, m->stage, n))
 			return NVME_WRITE_FAULT;
 		off += n;
+		len -= n;
 	}
 	return NVME_OK;
 }
@@ -60,8 +66,8 @@ uint16_t model_io(struct nvme_model *m, const struct nvme_cmd *cmd)
 
 	if (cmd->opcode > NVME_IO_READ)
 		return NVME_INVALID_OPCODE;
-	/* Neither fused commands nor scatter-gather lists instead of PRP. */
-	if (cmd->flags)
+	/* No fused commands; scatter-gather lists where identify says so. */
+	if (cmd->flags & ~(m->sgls ? NVME_FLAG_SGL : 0u))
 		return NVME_INVALID_FIELD;
 	if (cmd->opcode == NVME_IO_FLUSH) {
 		/* All namespaces are this one. */

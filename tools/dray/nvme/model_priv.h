@@ -42,7 +42,7 @@ struct nvme_model {
 	uint64_t bytes, blocks;
 	uint32_t block, latency_us;
 	unsigned queues, max_entries;
-	uint8_t mdts;
+	uint8_t mdts, sgls;      /* sgls: NVME_SGLS_*, or 0 */
 	bool reorder;
 	pthread_t thread;
 	_Atomic bool stop, hold;  /* written by any thread; nothing is ordered by them */
@@ -84,7 +84,7 @@ void model_set_fatal(struct nvme_model *m);
 uint16_t model_admin(struct nvme_model *m, const struct nvme_cmd *cmd, uint32_t *ret_result);
 uint16_t model_io(struct nvme_model *m, const struct nvme_cmd *cmd);
 
-/* model_prp.c: walks a command's buffer */
+/* model_sgl.c, model_prp.c: walk a command's buffer */
 struct model_prp {
 	struct nvme_model *m;
 	uint64_t next, list;  /* where in the current page; the next list page */
@@ -93,6 +93,22 @@ struct model_prp {
 	nvme_le64 entry[NVME_PAGE / sizeof(nvme_le64)];
 	bool first;           /* still in the first page */
 };
+
+/* A scatter-gather list on its way. */
+struct model_sgl {
+	struct nvme_model *m;
+	struct dray_sgl_desc first; /* of the command; used once */
+	uint64_t next, data;  /* the next descriptor of the list; where in the current piece */
+	uint32_t descs, here; /* descriptors left at @next; bytes left in the piece */
+	unsigned idle;        /* descriptors since data moved last */
+	size_t left;          /* bytes left in the buffer */
+	bool started, last;   /* @first is used; no descriptor of this list page leads on */
+};
+
+void model_sgl_start(struct model_sgl *g, struct nvme_model *m, const struct nvme_cmd *cmd,
+		     size_t len);
+/* As model_prp_move(). */
+uint16_t model_sgl_move(struct model_sgl *g, void *buf, size_t len, bool to_host);
 
 void model_prp_start(struct model_prp *p, struct nvme_model *m, const struct nvme_cmd *cmd,
 		     size_t len);

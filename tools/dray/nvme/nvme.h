@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include <dray/dray.h>
 
@@ -29,6 +30,18 @@ struct nvme_opts {
 	size_t max_transfer; /* most bytes of one command; 1 MiB. Limited by the controller. */
 	uint32_t timeout_ms; /* longest life of a command; 10000 */
 	uint32_t nsid;       /* namespace; the first active one */
+	unsigned iov;        /* most elements of an nvme_submitv(), to NVME_IOV_MAX; 0: it is not used */
+	bool no_sgl;         /* leave scatter-gather lists alone even if the controller has them */
+};
+
+/* As many descriptors fit into the one list page that every slot then has. */
+#define NVME_IOV_MAX 256u
+
+/* How vectors went, since the queue was opened. */
+struct nvme_ways {
+	uint64_t prp, sgl; /* mapped as they were */
+	uint64_t copied;   /* through memory of the driver's, because neither could describe them */
+	uint64_t elements;
 };
 
 /* What the controller is; constant while it is open. */
@@ -44,6 +57,7 @@ struct nvme_info {
 	uint64_t mdts;           /* the controller's own limit in bytes; 0 none */
 	unsigned queues, depth;  /* as granted */
 	uint32_t max_entries;    /* of a queue, by the controller */
+	size_t sgl_align;        /* of scatter-gather lists, 1 or 4; 0: the controller has none */
 };
 
 /* @bar: the register page, @bar_len bytes: a VFIO BAR (vfio_bar.h) or a model's (model.h). */
@@ -63,11 +77,19 @@ struct nvme_queue *nvme_get_queue(struct nvme_ctrl *ctrl, unsigned i);
 typedef void (*nvme_done_fn)(void *ctx, int err, uint16_t status);
 
 /*
- * Start a read or write of whole blocks between @lba and @buf; @buf is aligned to 4 bytes, mapped
- * for this command and unmapped at its completion. -EAGAIN: the queue is full; poll first.
+ * Start a read or write of whole blocks between @lba and @buf, mapped for this command and unmapped
+ * at its completion. @buf is aligned to 4 bytes, unless the device was opened with that as its
+ * min_align: then one that is not bounces. -EAGAIN: the queue is full; poll first.
  */
 int nvme_submit(struct nvme_queue *q, enum nvme_io_opcode op, uint64_t lba, void *buf, size_t len,
 		nvme_done_fn done, void *ctx);
+/*
+ * As nvme_submit(), between @lba and the bytes of @n buffers of any address and length, together
+ * whole blocks. They go by PRP entries, a scatter-gather list, or a copy: whichever describes them
+ * first. @iov is not needed afterwards, what it names is.
+ */
+int nvme_submitv(struct nvme_queue *q, enum nvme_io_opcode op, uint64_t lba,
+		 const struct iovec *iov, unsigned n, nvme_done_fn done, void *ctx);
 /* Start a flush. */
 int nvme_submit_flush(struct nvme_queue *q, nvme_done_fn done, void *ctx);
 
@@ -83,6 +105,9 @@ void nvme_idle(void);
 int nvme_read(struct nvme_queue *q, uint64_t lba, void *buf, size_t len);
 int nvme_write(struct nvme_queue *q, uint64_t lba, const void *buf, size_t len);
 int nvme_flush(struct nvme_queue *q);
+int nvme_readv(struct nvme_queue *q, uint64_t lba, const struct iovec *iov, unsigned n);
+int nvme_writev(struct nvme_queue *q, uint64_t lba, const struct iovec *iov, unsigned n);
+struct nvme_ways nvme_queue_ways(const struct nvme_queue *q);
 
 /* From now on record what each dray_map() and dray_unmap() of this queue takes; NULL is not. */
 void nvme_queue_record(struct nvme_queue *q, struct nvme_hist *map_ns, struct nvme_hist *unmap_ns);

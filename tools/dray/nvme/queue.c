@@ -35,6 +35,23 @@
 #define LOOK_NS    1000000u
 #define LOOK_POLLS 64u
 
+/* Elements for every slot; and memory for copies, unless every vector can be described. */
+static int open_vectors(struct nvme_queue *q)
+{
+	struct nvme_ctrl *ctrl = q->ctrl;
+
+	q->sg = dr_alloc((size_t)q->depth * ctrl->iov * sizeof(*q->sg));
+	if (ctrl->info.sgl_align != 1)
+		q->stage = dr_hooks->alloc(q->depth * ctrl->info.max_transfer, ctrl->page);
+	if (!q->sg || (ctrl->info.sgl_align != 1 && !q->stage))
+		return dr_fail(ENOMEM, "nvme: no memory for vectors of %u commands; ask for less "
+				       "depth or smaller commands",
+			       q->depth);
+	for (unsigned i = 0; i < q->depth; i++)
+		q->slots[i].sg = q->sg + (size_t)i * ctrl->iov;
+	return 0;
+}
+
 int nvme_queue_open(struct nvme_ctrl *ctrl, unsigned id, unsigned entries, size_t list_pages,
 		    struct nvme_queue **ret_q)
 {
@@ -67,10 +84,15 @@ int nvme_queue_open(struct nvme_ctrl *ctrl, unsigned id, unsigned entries, size_
 	q->cq = va;
 	if (list_pages) {
 		rc = dray_coherent_alloc(ctrl->dev, q->depth * list_pages * ctrl->page, 0, &va,
-					 &q->prp_map);
+					 &q->list_map);
 		if (rc)
 			goto fail;
-		q->prp = va;
+		q->lists = va;
+	}
+	if (id && ctrl->iov) {
+		rc = open_vectors(q);
+		if (rc)
+			goto fail;
 	}
 	*ret_q = q;
 	return 0;
@@ -88,12 +110,12 @@ int nvme_slot_peek(struct nvme_queue *q, unsigned *ret_slot)
 	return 0;
 }
 
-nvme_le64 *nvme_slot_list(struct nvme_queue *q, unsigned slot, dray_iova_t *ret_iova)
+void nvme_slot_lists(struct nvme_queue *q, unsigned slot, struct dray_nvme_list *ret_lists)
 {
-	size_t off = slot * q->ctrl->list_pages * q->ctrl->page;
+	size_t page = q->ctrl->page, off = slot * q->ctrl->list_pages * page;
 
-	*ret_iova = q->prp_map.iova + off;
-	return q->prp ? (nvme_le64 *)((char *)q->prp + off) : NULL;
+	for (size_t i = 0; i < q->ctrl->list_pages; i++, off += page)
+		ret_lists[i] = (struct dray_nvme_list){q->lists + off, q->list_map.iova + off};
 }
 
 void nvme_slot_post(struct nvme_queue *q, unsigned slot, struct nvme_cmd *cmd, nvme_done_fn done,
@@ -119,15 +141,15 @@ static void unmap_buffer(struct nvme_queue *q, struct nvme_slot *s)
 {
 	uint64_t start;
 
-	if (!s->map.len)
+	if (!s->map.len && !s->sg_mapped)
 		return;
-	if (!q->unmap_ns) {
+	start = q->unmap_ns ? dr_hooks->clock_ns() : 0;
+	if (s->sg_mapped)
+		nvme_vector_unmap(q, s);
+	else
 		dray_unmap(q->ctrl->dev, &s->map);
-		return;
-	}
-	start = dr_hooks->clock_ns();
-	dray_unmap(q->ctrl->dev, &s->map);
-	nvme_hist_add(q->unmap_ns, dr_hooks->clock_ns() - start);
+	if (q->unmap_ns)
+		nvme_hist_add(q->unmap_ns, dr_hooks->clock_ns() - start);
 }
 
 /* Free the slot and tell its owner. */
@@ -137,6 +159,8 @@ static void finish(struct nvme_queue *q, struct nvme_slot *s, int err, uint16_t 
 	void *ctx = s->ctx;
 
 	unmap_buffer(q, s);
+	if (s->n_sg)
+		nvme_vector_end(q, s, err);
 	s->busy = false;
 	s->next_free = q->free;
 	q->free = (uint16_t)(s - q->slots);
@@ -287,7 +311,9 @@ void nvme_queue_close(struct nvme_queue *q)
 		return;
 	if (q->slots)
 		cancel(q);
-	dray_coherent_free(q->ctrl->dev, q->prp, &q->prp_map);
+	dr_free(q->stage);
+	dr_free(q->sg);
+	dray_coherent_free(q->ctrl->dev, q->lists, &q->list_map);
 	dray_coherent_free(q->ctrl->dev, q->cq, &q->cq_map);
 	dray_coherent_free(q->ctrl->dev, q->sq, &q->sq_map);
 	dr_free(q->slots);

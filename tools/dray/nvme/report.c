@@ -45,6 +45,9 @@ void nvme_report_maps_text(const struct nvme_target *t, const struct nvme_hist *
 	       (unsigned long long)(s->backend_maps + s->backend_unmaps),
 	       (unsigned long long)s->backend_maps, (unsigned long long)s->backend_unmaps);
 	printf("  %-18s %llu\n", "bytes mapped", (unsigned long long)s->map_bytes);
+	if (t->args->strain)
+		printf("  %-18s %llu of these maps by the second thread\n", "strain",
+		       (unsigned long long)t->strain_maps);
 	time_text("time per map", map_ns);
 	time_text("time per unmap", unmap_ns);
 	printf("  %-18s %s\n", "cost of the IOMMU", cost(t));
@@ -80,11 +83,35 @@ void nvme_report_maps_json(struct json_object *o, const struct nvme_target *t,
 	json_object_object_add(o, "backend_unmaps", json_object_new_uint64(s->backend_unmaps));
 	json_object_object_add(o, "invalidations", json_object_new_uint64(s->invalidations));
 	json_object_object_add(o, "bytes_mapped", json_object_new_uint64(s->map_bytes));
+	if (t->args->strain)
+		json_object_object_add(o, "strain_maps", json_object_new_uint64(t->strain_maps));
 	json_object_object_add(o, "map", time_json(map_ns));
 	json_object_object_add(o, "unmap", time_json(unmap_ns));
 	json_object_object_add(o, "cost_model", json_object_new_string(cost(t)));
 	json_object_object_add(o, "faults",
 			       t->args->device ? NULL : json_object_new_uint64(t->faults));
+}
+
+void nvme_report_ways_text(const struct nvme_target *t)
+{
+	const struct nvme_ways *w = &t->ways;
+
+	printf("  %-18s seed %llu, %llu elements in %llu commands: %llu by PRP, %llu by SGL, %llu "
+	       "copied\n",
+	       "vectors", (unsigned long long)t->args->iov_seed, (unsigned long long)w->elements,
+	       (unsigned long long)(w->prp + w->sgl + w->copied), (unsigned long long)w->prp,
+	       (unsigned long long)w->sgl, (unsigned long long)w->copied);
+}
+
+void nvme_report_ways_json(struct json_object *o, const struct nvme_target *t)
+{
+	const struct nvme_ways *w = &t->ways;
+
+	json_object_object_add(o, "iov_seed", json_object_new_uint64(t->args->iov_seed));
+	json_object_object_add(o, "iov_elements", json_object_new_uint64(w->elements));
+	json_object_object_add(o, "iov_prp", json_object_new_uint64(w->prp));
+	json_object_object_add(o, "iov_sgl", json_object_new_uint64(w->sgl));
+	json_object_object_add(o, "iov_copied", json_object_new_uint64(w->copied));
 }
 
 int nvme_report_json(const char *name, struct json_object *o)

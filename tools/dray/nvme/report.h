@@ -17,6 +17,10 @@ void nvme_report_maps_text(const struct nvme_target *t, const struct nvme_hist *
 void nvme_report_maps_json(struct json_object *o, const struct nvme_target *t,
 		      const struct nvme_hist *map_ns, const struct nvme_hist *unmap_ns);
 
+/* How the vectors of a target that was closed were described. */
+void nvme_report_ways_text(const struct nvme_target *t);
+void nvme_report_ways_json(struct json_object *o, const struct nvme_target *t);
+
 /* Print @o and free it. An exit code: a full disk or closed pipe is a failure too. */
 int nvme_report_json(const char *name, struct json_object *o);
 /* Everything was printed; an exit code likewise. */

@@ -36,15 +36,30 @@ enum nvme_io_opcode {
 #define NVME_QUEUE_PC (1u << 0) /* create queue, cdw11: physically contiguous */
 #define NVME_QUEUE_IEN (1u << 1) /* create completion queue, cdw11: interrupts */
 
+/* A command's flags: PSDT 1, data by scatter-gather list. */
+#define NVME_FLAG_SGL 0x40u
+
+/* Identify controller, SGLS: how its lists may lie. */
+#define NVME_SGLS_BYTES 1u /* any address and length */
+#define NVME_SGLS_WORDS 2u /* multiples of 4 */
+
 /* A submission queue entry. */
 struct nvme_cmd {
 	uint8_t opcode, flags;
 	nvme_le16 cid;
 	nvme_le32 nsid, cdw2, cdw3;
-	nvme_le64 mptr, prp1, prp2;
+	nvme_le64 mptr;
+	union {
+		struct {
+			nvme_le64 prp1, prp2;
+		};
+		struct dray_prp prp;
+		struct dray_sgl_desc sgl; /* with NVME_FLAG_SGL */
+	};
 	nvme_le32 cdw10, cdw11, cdw12, cdw13, cdw14, cdw15;
 };
 static_assert(sizeof(struct nvme_cmd) == 64, "submission queue entry");
+static_assert(offsetof(struct nvme_cmd, sgl) == 24, "submission queue entry, DPTR");
 
 /* A completion queue entry. The phase is in the last word: see queue.c. */
 struct nvme_cqe {
@@ -72,6 +87,9 @@ enum nvme_status {
 	NVME_ABORTED = NVME_STATUS(0, 0x07),
 	NVME_ABORTED_SQ_DELETED = NVME_STATUS(0, 0x08),
 	NVME_INVALID_NAMESPACE = NVME_STATUS(0, 0x0b),
+	NVME_INVALID_SGL_SEGMENT = NVME_STATUS(0, 0x0d),
+	NVME_INVALID_SGL_LENGTH = NVME_STATUS(0, 0x0f),
+	NVME_INVALID_SGL_TYPE = NVME_STATUS(0, 0x11),
 	NVME_INVALID_PRP_OFFSET = NVME_STATUS(0, 0x13),
 	NVME_LBA_RANGE = NVME_STATUS(0, 0x80),
 	NVME_CAPACITY = NVME_STATUS(0, 0x81),
@@ -102,7 +120,9 @@ struct nvme_id_ctrl {
 	nvme_le32 nn;
 	nvme_le16 oncs, fuses;
 	uint8_t fna, vwc;
-	uint8_t pad526[768 - 526];
+	uint8_t pad526[536 - 526];
+	nvme_le32 sgls;
+	uint8_t pad540[768 - 540];
 	char subnqn[256];
 	uint8_t pad1024[4096 - 1024];
 };
@@ -111,6 +131,7 @@ static_assert(offsetof(struct nvme_id_ctrl, mdts) == 77, "identify controller, M
 static_assert(offsetof(struct nvme_id_ctrl, ver) == 80, "identify controller, VER");
 static_assert(offsetof(struct nvme_id_ctrl, nn) == 516, "identify controller, NN");
 static_assert(offsetof(struct nvme_id_ctrl, vwc) == 525, "identify controller, VWC");
+static_assert(offsetof(struct nvme_id_ctrl, sgls) == 536, "identify controller, SGLS");
 
 struct nvme_lbaf {
 	nvme_le16 ms;

@@ -12,7 +12,10 @@
  *    The file itself is read a second time and compared byte for byte: the checksums tell a person,
  *    the comparison tells where.
  * 4. The last chunk is whole blocks; behind the file's end it is zeros, which are compared too.
- * 5. The first failure is kept. Then nothing new is submitted, and what is out is waited for: the
+ * 5. With vectors a buffer is memory in which a vector is laid out, another one for each command,
+ *    with poison between its elements. Before a read all of it is poison; behind it, all that is in
+ *    no element still has to be.
+ * 6. The first failure is kept. Then nothing new is submitted, and what is out is waited for: the
  *    driver calls back every command, whatever happens, so a stream never leaves one behind.
  */
 #include "nvme/stream.h"
@@ -27,6 +30,7 @@
 #include "base/bits.h"
 #include "base/err.h"
 #include "base/hooks.h"
+#include "nvme/vector.h"
 
 #define POISON 0xa5
 
@@ -35,6 +39,8 @@ struct run;
 struct buffer {
 	struct run *run;
 	unsigned char *mem;
+	struct iovec iov[NVME_VECTOR_MAX];
+	unsigned n_iov;
 	bool busy;
 };
 
@@ -42,7 +48,9 @@ struct run {
 	const struct nvme_stream *st;
 	unsigned queues, n_buffers;
 	uint64_t chunks;
-	unsigned char *mem, *file; /* all buffers; one chunk of the file, for comparing */
+	size_t room;                /* of one buffer */
+	unsigned char *mem;         /* all buffers */
+	unsigned char *file, *flat; /* one chunk: of the file, for comparing; of a vector, in a row */
 	struct buffer *buffers;
 	SHA2_CTX sha;
 	int err;
@@ -81,18 +89,22 @@ static int open_run(struct run *r, const struct nvme_stream *st)
 		r->n_buffers = (unsigned)r->chunks;
 	SHA256Init(&r->sha);
 	/* Page-aligned buffers need the fewest PRP entries and granules. */
-	r->mem = dr_hooks->alloc(r->n_buffers * st->chunk, NVME_PAGE);
+	r->room = st->vectors ? (size_t)dr_align_up(nvme_vector_room(st->chunk), NVME_PAGE)
+			      : st->chunk;
+	r->mem = dr_hooks->alloc(r->n_buffers * r->room, NVME_PAGE);
 	r->file = dr_alloc(st->chunk);
+	r->flat = dr_alloc(st->chunk);
 	r->buffers = dr_alloc(r->n_buffers * sizeof(*r->buffers));
-	if (!r->mem || !r->file || !r->buffers) {
+	if (!r->mem || !r->file || !r->flat || !r->buffers) {
 		dr_free(r->buffers);
+		dr_free(r->flat);
 		dr_free(r->file);
 		dr_free(r->mem);
 		return dr_fail(ENOMEM, "no memory for %u buffers of %zu bytes; ask for less depth",
-			       r->n_buffers, st->chunk);
+			       r->n_buffers, r->room);
 	}
 	for (unsigned i = 0; i < r->n_buffers; i++)
-		r->buffers[i] = (struct buffer){.run = r, .mem = r->mem + i * st->chunk};
+		r->buffers[i] = (struct buffer){.run = r, .mem = r->mem + i * r->room};
 	return 0;
 }
 
@@ -122,6 +134,7 @@ static int close_run(struct run *r)
 	for (unsigned i = 0; i < r->n_buffers; i++)
 		wait_for(r, &r->buffers[i]);
 	dr_free(r->buffers);
+	dr_free(r->flat);
 	dr_free(r->file);
 	dr_free(r->mem);
 	return r->err ? dr_fail(-r->err, "%s", r->why) : 0;
@@ -164,12 +177,24 @@ static int read_file(struct run *r, uint64_t n, unsigned char *buf, size_t *ret_
 	return 0;
 }
 
+/* The buffer of chunk @n before its command: with vectors, laid out anew. */
+static struct buffer *prepare(struct run *r, enum nvme_io_opcode op, uint64_t n, size_t len)
+{
+	struct buffer *b = &r->buffers[n % r->n_buffers];
+
+	if (r->st->vectors)
+		b->n_iov = nvme_vector_make(r->st->seed, 2 * n + (op == NVME_IO_READ), b->mem, len,
+					    b->iov);
+	return b;
+}
+
 static int submit(struct run *r, enum nvme_io_opcode op, uint64_t n, size_t len)
 {
 	struct nvme_queue *q = nvme_get_queue(r->st->ctrl, (unsigned)(n % r->queues));
 	struct buffer *b = &r->buffers[n % r->n_buffers];
 	uint64_t lba = r->st->lba + n * (r->st->chunk / nvme_get_info(r->st->ctrl)->block);
-	int rc = nvme_submit(q, op, lba, b->mem, len, done, b);
+	int rc = r->st->vectors ? nvme_submitv(q, op, lba, b->iov, b->n_iov, done, b)
+				: nvme_submit(q, op, lba, b->mem, len, done, b);
 
 	if (rc)
 		return keep(r, rc);
@@ -194,11 +219,15 @@ int nvme_stream_write(const struct nvme_stream *st, struct nvme_stream_result *r
 		return rc;
 	for (uint64_t n = 0; n < r.chunks && !r.err; n++) {
 		struct buffer *b = &r.buffers[n % r.n_buffers];
+		unsigned char *at = st->vectors ? r.flat : b->mem;
 
 		wait_for(&r, b);
-		if (r.err || read_file(&r, n, b->mem, &len))
+		if (r.err || read_file(&r, n, at, &len))
 			break;
-		SHA256Update(&r.sha, b->mem, file_part(&r, n));
+		SHA256Update(&r.sha, at, file_part(&r, n));
+		prepare(&r, NVME_IO_WRITE, n, len);
+		if (st->vectors)
+			nvme_vector_scatter(b->iov, b->n_iov, at);
 		submit(&r, NVME_IO_WRITE, n, len);
 		tell(&r, n);
 	}
@@ -216,9 +245,19 @@ int nvme_stream_write(const struct nvme_stream *st, struct nvme_stream_result *r
 /* Chunk @n was read back: its checksum, and whether it is what the file has. */
 static void take(struct run *r, uint64_t n, struct nvme_stream_result *res)
 {
-	const unsigned char *got = r->buffers[n % r->n_buffers].mem;
+	const struct buffer *b = &r->buffers[n % r->n_buffers];
+	const unsigned char *got = b->mem;
 	size_t len, i = 0;
 
+	if (r->st->vectors) {
+		nvme_vector_gather(b->iov, b->n_iov, r->flat);
+		got = r->flat;
+		if (!nvme_vector_guarded(b->iov, b->n_iov, b->mem, r->room, POISON))
+			keep(r, dr_fail(EIO, "memory beside the vector of chunk %llu (--iov %llu) "
+					     "was written: a defect of the controller or of the "
+					     "library; report it",
+					(unsigned long long)n, (unsigned long long)r->st->seed));
+	}
 	SHA256Update(&r->sha, got, file_part(r, n));
 	if (!res->equal || read_file(r, n, r->file, &len) || memcmp(got, r->file, len) == 0)
 		return;
@@ -242,7 +281,8 @@ int nvme_stream_compare(const struct nvme_stream *st, struct nvme_stream_result 
 		for (; issued < r.chunks && issued - n < r.n_buffers && !r.err; issued++) {
 			size_t len = (size_t)dr_align_up(file_part(&r, issued), block);
 
-			memset(r.buffers[issued % r.n_buffers].mem, POISON, len);
+			memset(prepare(&r, NVME_IO_READ, issued, len)->mem, POISON,
+			       st->vectors ? r.room : len);
 			submit(&r, NVME_IO_READ, issued, len);
 		}
 		wait_for(&r, &r.buffers[n % r.n_buffers]);

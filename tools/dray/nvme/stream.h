@@ -15,6 +15,8 @@ struct nvme_stream {
 	uint64_t bytes;   /* its length, more than 0 */
 	uint64_t lba;     /* where it begins on the namespace */
 	size_t chunk;     /* bytes of one command: whole blocks, at most max_transfer */
+	bool vectors;     /* each command has a vector; the controller was opened for them */
+	uint64_t seed;    /* of their shapes */
 	/* Called now and then with how many bytes are done; may be NULL. */
 	void (*progress)(void *ctx, uint64_t done);
 	void *ctx;

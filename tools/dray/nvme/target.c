@@ -16,6 +16,7 @@
 #include <syslog.h>
 
 #include "base/err.h"
+#include "nvme/vector.h"
 
 /* As many fault records as are taken at once. */
 #define FAULTS 16
@@ -52,13 +53,15 @@ static int open_device(struct nvme_target *t)
 		.invalidation = args->lazy ? DRAY_LAZY : DRAY_STRICT,
 		.log = show,
 	};
+	/* Without lists an odd buffer has to bounce to where PRP entries can begin. */
+	struct dray_device_opts dev = {.size = sizeof(dev), .min_align = args->no_sgl ? 4 : 0};
 	struct dray_domain_info info = {.size = sizeof(info)};
 	int rc;
 
 	rc = dray_domain_open(&opts, &t->dom);
 	if (rc)
 		return rc;
-	rc = dray_device_open(t->dom, args->image ? "sim0" : args->device, NULL, &t->dev);
+	rc = dray_device_open(t->dom, args->image ? "sim0" : args->device, &dev, &t->dev);
 	if (rc)
 		return rc;
 	rc = dray_domain_info(t->dom, &info);
@@ -108,6 +111,8 @@ int nvme_target_open(const struct nvme_args *args, uint64_t create_bytes, struct
 		.max_transfer = args->io_bytes,
 		.timeout_ms = args->timeout_ms,
 		.nsid = args->nsid,
+		.iov = args->vectors ? NVME_VECTOR_MAX : 0,
+		.no_sgl = args->no_sgl,
 	};
 	char why[512];
 	size_t len;
@@ -122,6 +127,8 @@ int nvme_target_open(const struct nvme_args *args, uint64_t create_bytes, struct
 				 : open_bar(t, &bar, &len);
 	if (!rc)
 		rc = nvme_open(t->dev, bar, len, &opts, &t->ctrl);
+	if (!rc && args->strain)
+		rc = nvme_strain_start(t->dev, args->seed, &t->strain);
 	if (rc) {
 		/* The first failure is the one to tell. */
 		snprintf(why, sizeof(why), "%s", dray_errmsg());
@@ -144,6 +151,20 @@ static void take_faults(struct nvme_target *t)
 	t->faults += dray_sim_fault_overflow(t->dev);
 }
 
+static void take_ways(struct nvme_target *t)
+{
+	unsigned queues = nvme_get_info(t->ctrl)->queues;
+
+	for (unsigned i = 0; i < queues; i++) {
+		struct nvme_ways w = nvme_queue_ways(nvme_get_queue(t->ctrl, i));
+
+		t->ways.prp += w.prp;
+		t->ways.sgl += w.sgl;
+		t->ways.copied += w.copied;
+		t->ways.elements += w.elements;
+	}
+}
+
 static int balance(struct nvme_target *t)
 {
 	int rc = dray_stats_get(t->dom, &t->stats);
@@ -163,8 +184,12 @@ static int balance(struct nvme_target *t)
 
 int nvme_target_close(struct nvme_target *t)
 {
-	int rc = 0;
+	int rc, bad = 0;
 
+	rc = nvme_strain_stop(t->strain, &t->strain_maps);
+	t->strain = NULL;
+	if (t->ctrl)
+		take_ways(t);
 	nvme_close(t->ctrl);
 	t->ctrl = NULL;
 	if (t->model)
@@ -176,9 +201,9 @@ int nvme_target_close(struct nvme_target *t)
 	t->dev = NULL;
 	if (t->dom) {
 		t->stats.size = sizeof(t->stats);
-		rc = balance(t);
+		bad = rc ? 0 : balance(t);
 	}
 	dray_domain_close(t->dom);
 	t->dom = NULL;
-	return rc;
+	return rc ? rc : bad;
 }

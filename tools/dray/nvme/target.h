@@ -11,6 +11,7 @@
 #include "nvme/args.h"
 #include "nvme/model.h"
 #include "nvme/nvme.h"
+#include "nvme/strain.h"
 #include "nvme/vfio_bar.h"
 
 struct nvme_target {
@@ -20,6 +21,9 @@ struct nvme_target {
 	struct nvme_model *model; /* NULL for a real controller */
 	struct nvme_vfio_bar bar; /* of a real controller */
 	struct nvme_ctrl *ctrl;
+	struct nvme_strain *strain; /* NULL: nobody else is in the domain */
+	uint64_t strain_maps;       /* how much it was; taken at close */
+	struct nvme_ways ways;      /* how vectors went, in all queues; taken at close */
 	const char *backend;      /* a name, for people */
 	enum dray_invalidation mode; /* in effect */
 	/* What the software IOMMU refused; taken at close. */
