@@ -13,10 +13,16 @@ extern "C" {
 
 struct workload_thread;
 
-/* What a contender has taken from its space: live and cached, as large as it took them. */
+/*
+ * What a contender has taken from its space: live and cached, as large as it took them, and the
+ * leaf tables (2 MiB of IOVA) that these lie in.
+ */
 struct contender_population {
-	uint64_t ranges, pages;
+	uint64_t ranges, pages, leaf_tables;
 };
+
+/* Addresses of one leaf table, log2. */
+#define CONTENDER_LEAF_SHIFT 21
 
 #define CONTENDER_NONE UINT64_MAX
 
@@ -26,6 +32,7 @@ struct contender_population {
 
 struct contender {
 	const char *name, *what;
+	bool foreign; /* addresses are its own: no window, no limits, one heap for all spaces */
 	/*
 	 * Ranges of 4 KiB pages from @first to @last, both inclusive and whole pages; page 0 is
 	 * never in it. 0 or -errno.
@@ -39,14 +46,18 @@ struct contender {
 	uint64_t (*alloc)(void *ctx, size_t len, uint64_t last);
 	/* Any thread, not only the one that took it. */
 	void (*free)(void *ctx, uint64_t iova, size_t len);
+	/* While no other call is under way. */
 	void (*population)(void *ctx, struct contender_population *ret_population);
 	/* Runs @t's workload by workload_run() with the two above compiled in. */
 	int (*run)(void *ctx, struct workload_thread *t, uint64_t n);
 };
 
-extern const struct contender contender_dray, contender_rcache_unbounded,
+extern const struct contender contender_dray, contender_dray_tree, contender_rcache_unbounded,
 	contender_rcache_fixed_depot, contender_rbtree, contender_floor, contender_floor_called,
 	contender_floor_sized;
+#ifdef WITH_DPDK
+extern const struct contender contender_dpdk;
+#endif
 
 /* In the order in which they are shown; ends with NULL. */
 extern const struct contender *const contenders[];

@@ -64,7 +64,7 @@ struct stacks {
 struct floor_space {
 	unsigned slot;  /* of the thread-local words */
 	uint64_t id;
-	uint64_t last;  /* constant */
+	uint64_t first, last; /* constant */
 	_Atomic uint64_t bottom;            /* lowest address never taken from the window */
 	_Atomic uint64_t n_ranges, n_pages; /* taken from the window; relaxed, only counts */
 	uint8_t *sizes; /* floor-sized: class + 1 of the range that begins at a page; its owner's */
@@ -233,6 +233,7 @@ static int open_space(uint64_t first, uint64_t last, void **ret_ctx)
 		return -ENOMEM;
 	pthread_mutex_init(&f->lock, NULL);
 	atomic_init(&f->bottom, first);
+	f->first = first;
 	f->last = last;
 	pthread_mutex_lock(&slots_lock);
 	while (f->slot < SPACES && slots[f->slot])
@@ -305,7 +306,11 @@ static inline void sized_give(void *ctx, uint64_t iova, size_t len)
 static void population(void *ctx, struct contender_population *ret_population)
 {
 	struct floor_space *f = ctx;
+	uint64_t bottom = atomic_load_explicit(&f->bottom, memory_order_relaxed);
 
+	/* From the bottom up, but for gaps that alignment left. */
+	ret_population->leaf_tables = bottom > f->first ?
+		((bottom - 1) >> CONTENDER_LEAF_SHIFT) - (f->first >> CONTENDER_LEAF_SHIFT) + 1 : 0;
 	ret_population->ranges = atomic_load_explicit(&f->n_ranges, memory_order_relaxed);
 	ret_population->pages = atomic_load_explicit(&f->n_pages, memory_order_relaxed);
 }

@@ -5,12 +5,16 @@
 
 const struct contender *const contenders[] = {
 	&contender_dray,
+	&contender_dray_tree,
 	&contender_rcache_unbounded,
 	&contender_rcache_fixed_depot,
 	&contender_rbtree,
 	&contender_floor,
 	&contender_floor_called,
 	&contender_floor_sized,
+#ifdef WITH_DPDK
+	&contender_dpdk,
+#endif
 	NULL,
 };
 

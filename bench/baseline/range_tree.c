@@ -36,6 +36,9 @@
 /* Pages below 4 GiB. */
 #define LOW_END (UINT64_C(1) << (32 - 12))
 
+/* Pages of a leaf table, log2. */
+#define LEAF_PAGES_SHIFT (CONTENDER_LEAF_SHIFT - 12)
+
 #define SLAB 512
 
 struct range_slab {
@@ -238,9 +241,20 @@ void range_tree_free_all(struct range_tree *t, const uint64_t *firsts, unsigned 
 
 void range_tree_population(struct range_tree *t, struct contender_population *ret_population)
 {
+	uint64_t end = 0; /* leaf tables below it are counted */
+	struct range *r;
+
 	pthread_mutex_lock(&t->lock);
-	ret_population->ranges = t->n_ranges;
-	ret_population->pages = t->n_pages;
+	*ret_population = (struct contender_population){ t->n_ranges, t->n_pages, 0 };
+	RB_FOREACH(r, range_head, &t->head) {
+		uint64_t first = r->first >> LEAF_PAGES_SHIFT, last = r->last >> LEAF_PAGES_SHIFT;
+
+		if (r == &t->top)
+			break;
+		if (last + 1 > end)
+			ret_population->leaf_tables += last + 1 - (first > end ? first : end);
+		end = last + 1;
+	}
 	pthread_mutex_unlock(&t->lock);
 }
 

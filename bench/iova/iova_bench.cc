@@ -79,6 +79,9 @@ int main(int argc, char **argv)
 		return 2;
 	for (const workload *w = workloads; w->name; w++) {
 		for (const contender *const *c = contenders; *c; c++) {
+			/* What knows no limits and has little room makes small ones only. */
+			if ((*c)->foreign && w->sizes->max > 1)
+				continue;
 			for (unsigned threads = 1; threads <= 2; threads++) {
 				settings.push_back(std::make_unique<setting>(*c, w, threads));
 				benchmark::RegisterBenchmark(

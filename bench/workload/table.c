@@ -72,7 +72,7 @@ const struct workload workloads[] = {
 	  WORKLOAD_RANDOM, 0xd5, mixed, 1, 256, 1, { 0, 0 } },
 	{ "W6", "few huge regions, 64M to 1G: the allocator's share of it",
 	  WORKLOAD_RANDOM, 0xd6, regions, 1, 16, 1, { 0, 0 } },
-	{ "W7", "ageing: sizes of W3, frees held back, flushes late, threads move",
+	{ "W7", "ageing: sizes of W3, frees held back, a timer gives back, threads move",
 	  WORKLOAD_HELD, 0xd7, orders, 1, 256, 1, { 0, 0 } },
 	{ "W8", "bursts of 20,000 x 4K over caches full of other sizes",
 	  WORKLOAD_BURST, 0xd8, pages_1, 1, 20000, 1, { 0, 0 } },

@@ -50,10 +50,14 @@ struct workload_thread {
 	const uint32_t *other_pages;
 	uint32_t n_others, oldest_other;
 
-	/* WORKLOAD_HELD: room for WORKLOAD_HELD_LATE; flushed at @hold_most. */
+	/* WORKLOAD_HELD: n_queues queues of WORKLOAD_HELD_BACK, and what is in each. */
 	struct workload_slot *held;
-	uint32_t n_held, hold_most;
-	uint32_t most_held; /* before any flush so far */
+	uint32_t *n_held;
+	uint32_t n_queues;
+	uint32_t queue;        /* of the CPU whose turn it is */
+	uint32_t tick;         /* constant; own operations from tick to tick */
+	uint32_t all_held;     /* in all queues */
+	uint32_t most_held;    /* the most that was */
 	uint64_t ops; /* WORKLOAD_HELD, _RINGS, _AGED, _BURST: done so far; says what comes next */
 
 	struct workload_ring *ring; /* WORKLOAD_REMOTE */
@@ -64,8 +68,11 @@ struct workload_thread {
 /* The thread goes on on another CPU, if it may use more than one. */
 void workload_move(struct workload_thread *t);
 
-/* The timer gives back what @t holds back, from a CPU of its own, while @t sleeps. */
-void workload_pause(struct workload_thread *t);
+/* The timer gives back, from a CPU of its own, all that @t holds back. */
+void workload_tick(struct workload_thread *t);
+
+/* Longer than the timer takes, nothing happens. */
+void workload_pause(void);
 
 /* The partner has not moved for long; see run.h. */
 struct workload_patience {

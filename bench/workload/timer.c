@@ -3,9 +3,8 @@
  * What happens to a thread in WORKLOAD_HELD, and how long a partner is waited for.
  *
  * The timer is a thread of the world, bound to the first CPU that it may use: as in the kernel,
- * where one CPU's timer gives back what every queue holds. A worker hands its hold-back queue over
- * under the lock, sleeps until the timer has emptied it, and then as long again as a flush timer
- * takes, so that whatever ages by time ages.
+ * where one CPU's timer gives back what every queue holds. A worker hands its hold-back queues over
+ * under the lock and waits until the timer has emptied them.
  */
 #define _GNU_SOURCE
 #include "workload/timer.h"
@@ -58,10 +57,16 @@ void workload_move(struct workload_thread *t)
 		sched_setaffinity(0, sizeof(allowed), &allowed);
 }
 
-void workload_pause(struct workload_thread *t)
+void workload_pause(void)
+{
+	struct timespec rest = { 0, WORKLOAD_PAUSE_US * 1000l };
+
+	nanosleep(&rest, NULL);
+}
+
+void workload_tick(struct workload_thread *t)
 {
 	struct workload_timer *timer = workload_world_timer(t->world);
-	struct timespec rest = { 0, WORKLOAD_PAUSE_US * 1000l };
 
 	pthread_mutex_lock(&timer->lock);
 	while (timer->asks)
@@ -71,7 +76,20 @@ void workload_pause(struct workload_thread *t)
 	while (timer->asks == t)
 		pthread_cond_wait(&timer->done, &timer->lock);
 	pthread_mutex_unlock(&timer->lock);
-	nanosleep(&rest, NULL);
+}
+
+static void give_all(struct workload_thread *t)
+{
+	if (t->most_held < t->all_held)
+		t->most_held = t->all_held;
+	for (uint32_t q = 0; q < t->n_queues; q++) {
+		struct workload_slot *queue = t->held + (size_t)q * WORKLOAD_HELD_BACK;
+
+		for (uint32_t i = 0; i < t->n_held[q]; i++)
+			workload_world_give(t->world, &queue[i]);
+		t->n_held[q] = 0;
+	}
+	t->all_held = 0;
 }
 
 static void stay_on_first_cpu(void)
@@ -102,11 +120,7 @@ static void *timer_main(void *arg)
 		t = timer->asks;
 		if (!t)
 			break;
-		for (uint32_t i = 0; i < t->n_held; i++)
-			workload_world_give(t->world, &t->held[i]);
-		if (t->most_held < t->n_held)
-			t->most_held = t->n_held;
-		t->n_held = 0;
+		give_all(t);
 		timer->asks = NULL;
 		pthread_cond_broadcast(&timer->done);
 	}

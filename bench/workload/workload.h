@@ -23,7 +23,7 @@ enum workload_shape {
 	WORKLOAD_FIFO,   /* the oldest are */
 	WORKLOAD_RINGS,  /* two rings in turn, both strictly FIFO */
 	WORKLOAD_AGED,   /* FIFO, and now and then a random long-lived one */
-	WORKLOAD_HELD,   /* random victims, given back only when the hold-back queue is full */
+	WORKLOAD_HELD,   /* random victims, given back when a queue is full, or by a timer */
 	WORKLOAD_BURST,  /* all are taken, then all are given back */
 	WORKLOAD_REMOTE, /* one thread takes, another gives back */
 };
@@ -59,13 +59,14 @@ extern const uint64_t workload_long_lived_seed;
 extern const struct workload_size workload_sent[];
 #define WORKLOAD_SENT_DEPTH 256u
 
-/* Of WORKLOAD_HELD. */
-#define WORKLOAD_HELD_BACK 256u        /* entries of the hold-back queue, as in the kernel */
-#define WORKLOAD_HELD_LATE 65536u      /* the same when a flush is late: more than depots hold */
-#define WORKLOAD_LATE      (1u << 20)  /* operations after which one flush is late */
+/* Of WORKLOAD_HELD: why they are what they are is told in run.h, 5. */
+#define WORKLOAD_HELD_BACK 256u        /* entries of a hold-back queue */
+#define WORKLOAD_CPUS      256u        /* how many queues there are, those of all threads */
+#define WORKLOAD_TURN      64u         /* operations that one CPU does in a row */
+#define WORKLOAD_TICK      (1u << 18)  /* operations of all threads from tick to tick */
 #define WORKLOAD_MOVE      (1u << 15)  /* operations after which a thread changes its CPU */
-#define WORKLOAD_PAUSE     (1u << 23)  /* and one is the timer's, half full, in a pause */
-#define WORKLOAD_PAUSE_US  12000u      /* a little more than the kernel's flush timer, 10 ms */
+#define WORKLOAD_PAUSE     (1u << 23)  /* operations after which it pauses */
+#define WORKLOAD_PAUSE_US  12000u      /* a little more than from tick to tick, 10 ms */
 
 /* Of WORKLOAD_BURST: before it, thread 0 takes and gives back so many ranges of workload_skew. */
 #define WORKLOAD_SKEW 20000u

@@ -23,7 +23,7 @@
 #include "workload/thread.h"
 #include "workload/timer.h"
 
-#define LEAF_SHIFT 21
+#define LEAF_SHIFT CONTENDER_LEAF_SHIFT
 #define LEAF_BYTES ((CONTENDER_LAST >> LEAF_SHIFT) / 8 + 1)
 
 /* Guarded by nothing: the caller's; run() only reads. */
@@ -140,9 +140,14 @@ static int thread_open(struct workload_world *world, unsigned index, size_t live
 	else if (w->shape == WORKLOAD_AGED)
 		t->n_others = WORKLOAD_AGED_LIVE;
 	t->others = calloc(t->n_others ? t->n_others : 1, sizeof(*t->others));
-	t->hold_most = WORKLOAD_HELD_BACK;
-	t->held = calloc(w->shape == WORKLOAD_HELD ? WORKLOAD_HELD_LATE : 1, sizeof(*t->held));
-	if (!t->slots || !t->others || !t->held)
+	if (w->shape == WORKLOAD_HELD) {
+		t->n_queues = world->n_threads < WORKLOAD_CPUS ? WORKLOAD_CPUS / world->n_threads
+							       : 1;
+		t->tick = WORKLOAD_TICK / world->n_threads / WORKLOAD_TURN * WORKLOAD_TURN;
+	}
+	t->held = calloc((size_t)t->n_queues * WORKLOAD_HELD_BACK + 1, sizeof(*t->held));
+	t->n_held = calloc(t->n_queues + 1, sizeof(*t->n_held));
+	if (!t->slots || !t->others || !t->held || !t->n_held)
 		return no_memory();
 	if (w->shape == WORKLOAD_REMOTE) {
 		t->ring = world->rings[index / 2];
@@ -254,8 +259,10 @@ static void thread_close(struct workload_world *world, struct workload_thread *t
 		workload_world_give(world, &t->slots[i]);
 	for (uint32_t i = 0; t->others && i < t->n_others; i++)
 		workload_world_give(world, &t->others[i]);
-	for (uint32_t i = 0; i < t->n_held; i++)
+	/* Places beyond what is in a queue are empty. */
+	for (uint32_t i = 0; t->held && i < t->n_queues * WORKLOAD_HELD_BACK; i++)
 		workload_world_give(world, &t->held[i]);
+	free(t->n_held);
 	free(t->held);
 	free(t->others);
 	free(t->slots);
@@ -342,7 +349,7 @@ static void see_thread(struct look *l, const struct workload_thread *t)
 	else
 		see_slots(l, t->slots, t->n_slots);
 	see_slots(l, t->others, t->n_others);
-	see_slots(l, t->held, t->n_held);
+	see_slots(l, t->held, (size_t)t->n_queues * WORKLOAD_HELD_BACK);
 }
 
 static void see_ring(struct look *l, const struct workload_ring *ring)
@@ -373,8 +380,8 @@ void workload_world_look(struct workload_world *world, struct workload_sight *re
 		const struct workload_thread *t = world->threads[i];
 
 		see_thread(&l, t);
-		if (t->most_held > t->n_held)
-			more += t->most_held - t->n_held;
+		if (t->most_held > t->all_held)
+			more += t->most_held - t->all_held;
 	}
 	for (unsigned i = 0; world->rings && i < (world->n_threads + 1) / 2; i++)
 		see_ring(&l, world->rings[i]);
@@ -383,10 +390,12 @@ void workload_world_look(struct workload_world *world, struct workload_sight *re
 	world->contender->population(world->ctx, &p);
 	l.now.population = p.ranges;
 	l.now.population_pgs = p.pages;
+	l.now.population_leaf_tables = p.leaf_tables;
 	seen->live = max_u64(seen->live, l.now.live + more);
 	seen->live_pgs = max_u64(seen->live_pgs, l.now.live_pgs);
 	seen->population = max_u64(seen->population, p.ranges);
 	seen->population_pgs = max_u64(seen->population_pgs, p.pages);
+	seen->population_leaf_tables = max_u64(seen->population_leaf_tables, p.leaf_tables);
 	if (ret_now)
 		*ret_now = l.now;
 }

@@ -17,12 +17,13 @@ struct workload_world;
 struct workload_slot;
 struct workload_timer;
 
-/* Ranges and pages that are out, that the contender has taken from its space for them, and the
- * leaf tables (2 MiB of IOVA) that what is out lies in. */
+/*
+ * Ranges and pages that are out, that the contender has taken from its space for them, out or
+ * cached, and the leaf tables (2 MiB of IOVA) that each lies in.
+ */
 struct workload_sight {
-	uint64_t live, live_pgs;
-	uint64_t population, population_pgs;
-	uint64_t leaf_tables;
+	uint64_t live, live_pgs, leaf_tables;
+	uint64_t population, population_pgs, population_leaf_tables;
 };
 
 /*

@@ -453,6 +453,71 @@ static void old_kernel_and_few_entries(void **state)
 	doctor_report_free(&r);
 }
 
+static int costs_answer[2];
+static char costs_asked[64];
+
+static int fake_costs(const char *device, struct doctor_costs *ret_costs)
+{
+	if (device)
+		snprintf(costs_asked, sizeof(costs_asked), "%s", device);
+	if (costs_answer[device != NULL])
+		return costs_answer[device != NULL];
+	*ret_costs = (struct doctor_costs){
+		.backend = device ? "type1" : "sim", .model = "real", .slot_ns = 60,
+		.copy_ns = { 110, 999, 1000, 12345, 7654321 },
+		.map_ns = { 1300, 1600, 2400, 5900, 19700 },
+		.lazy_map_ns = { 160, 400, 1300, 5400, 19400 },
+		.copy_up_to = 49 << 10, .copy_up_to_once = 2 << 20, .lazy_copy_up_to = 9728,
+	};
+	return 0;
+}
+
+static struct doctor_report examine_costs(void)
+{
+	struct doctor_world asking = world;
+	struct doctor_report r = examine();
+
+	asking.probe_costs = fake_costs;
+	costs_asked[0] = '\0';
+	doctor_costs(&asking, &r);
+	assert_false(r.out_of_memory);
+	return r;
+}
+
+/* The software IOMMU is always asked; type1 through a device that works, or it is said why not. */
+static void costs(void **state)
+{
+	struct doctor_report r;
+
+	(void)state;
+	costs_answer[0] = costs_answer[1] = 0;
+	r = examine_costs();
+	assert_int_equal(r.n_costs, 2);
+	assert_string_equal(r.costs[0].backend, "sim");
+	assert_string_equal(r.costs[1].backend, "type1");
+	assert_string_equal(costs_asked, DISK);
+	assert_line(&r, "costs_sim", DOCTOR_INFO, "110 ns, 999 ns, 1 us, 12.3 us, 7.65 ms", NULL);
+	assert_line(&r, "costs_type1", DOCTOR_INFO, "lazily 160 ns, 400 ns, 1.3 us", NULL);
+	assert_line(&r, "ways_type1", DOCTOR_INFO, "up to 49K instead of a strict map (to the "
+		    "device only: 2048K), up to 9.5K instead of a lazy one (no size)", NULL);
+	doctor_report_free(&r);
+
+	costs_answer[1] = -EBUSY;
+	r = examine_costs();
+	assert_int_equal(r.n_costs, 1);
+	assert_line(&r, "costs_type1", DOCTOR_INFO, "not measured, device " DISK, NULL);
+	doctor_report_free(&r);
+
+	costs_answer[0] = -ENOMEM;
+	group_answer = -EBUSY; /* somebody else works with it */
+	r = examine_costs();
+	assert_int_equal(r.n_costs, 0);
+	assert_string_equal(costs_asked, "");
+	assert_line(&r, "costs_sim", DOCTOR_INFO, "not measured", NULL);
+	assert_line(&r, "costs_type1", DOCTOR_INFO, "no device works", NULL);
+	doctor_report_free(&r);
+}
+
 int main(void)
 {
 #define ON_GOOD_MACHINE(test) cmocka_unit_test_setup_teardown(test, good_machine, remove_machine)
@@ -466,6 +531,7 @@ int main(void)
 	    ON_GOOD_MACHINE(group_refused),
 	    ON_GOOD_MACHINE(container_refused),
 	    ON_GOOD_MACHINE(old_kernel_and_few_entries),
+	    ON_GOOD_MACHINE(costs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,7 +15,8 @@ DRAY = None
 ALWAYS = {"bench": str, "contender": str, "workload": str, "threads": int, "ops": int,
           "ops_per_s": float, "spread": float, "ns_batch64_p50": float, "ns_batch64_p99": float,
           "ns_batch64_p999": float, "backend": str, "mode": str, "size": int,
-          "backend_calls_per_1000": float, "invalidations_per_1000": float, "cost_model": str}
+          "backend_calls_per_1000": float, "backend_unmaps_per_1000": float,
+          "invalidations_per_1000": float, "bounces_per_1000": float, "cost_model": str}
 SINGLE = {"ns_p50", "ns_p99", "ns_p999"}
 
 
@@ -84,6 +85,77 @@ class Bench(Commands):
         self.assertEqual([(r["size"], r["threads"]) for r in results],
                          [(4096, 1), (4096, 2), (65536, 1), (65536, 2)])
 
+    def test_lazy_and_the_kernels_queue(self):
+        results = self.measure("--mode", "strict,lazy", "--contender", "dray,kernel-fq",
+                               "--workload", "W0,W1", "--queue-entries", "128", "--flush-bytes",
+                               "16m", "--flush-timeout-us", "5000")["results"]
+        self.assertEqual([(r["workload"], r["mode"], r["contender"]) for r in results],
+                         [(w, m, c) for w in ("W0", "W1") for m, c in (
+                             ("strict", "dray"), ("lazy", "dray"), ("lazy", "kernel-fq"))])
+        for result in results:
+            ours = result["contender"] == "dray"
+            self.assertEqual("queue_entries" in result, ours and result["mode"] == "lazy")
+            # On the software IOMMU entries are cleared at once; the invalidation may wait.
+            self.assertAlmostEqual(result["backend_unmaps_per_1000"], 1000, delta=150)
+            if result["mode"] == "lazy":
+                self.assertLess(result["invalidations_per_1000"], 200)
+        self.assertEqual([results[1][n] for n in ("queue_entries", "flush_bytes",
+                                                  "flush_timeout_us")], [128, 16 << 20, 5000])
+
+    def test_every_way(self):
+        modes = ("strict", "lazy", "region", "bounce", "auto", "auto-strict")
+        results = self.measure("--mode", ",".join(modes), "--workload", "W0,W1", "--threads",
+                               "2")["results"]
+        self.assertEqual([(r["workload"], r["mode"]) for r in results],
+                         [(w, m) for w in ("W0", "W1") for m in modes])
+        for r in results:
+            calls, copies = r["backend_calls_per_1000"], r["bounces_per_1000"]
+            if r["mode"] in ("strict", "lazy"):
+                self.assertGreater(calls, 1900)
+                self.assertEqual(copies, 0)
+            elif r["mode"] == "region":
+                self.assertEqual((calls, copies, r["invalidations_per_1000"]), (0, 0, 0))
+            elif r["mode"] == "bounce":
+                # But for the pools themselves.
+                self.assertLess(calls, 1)
+                self.assertGreater(copies, 900)
+            # Each is copied or mapped, and one size goes one way.
+            self.assertLess(min(calls, copies), 1)
+
+    def test_automatic(self):
+        # Nothing is cheaper than a map that costs nothing but its bytes; a copy is, than 1 ms.
+        def ways(*cost):
+            return {(r["mode"], r["size"]): r["bounces_per_1000"] for r in
+                    self.measure("--mode", "strict,bounce,auto,auto-strict", "--size",
+                                 "4k,64k,1m", *cost)["results"]}
+
+        cheap = ways("--invalidate-ns", "0", "--pin-ns", "0")
+        self.assertEqual((cheap["auto", 65536], cheap["auto", 1 << 20]), (0, 0))
+        dear = ways("--invalidate-ns", "1000000", "--pin-ns", "20000")
+        for size in (4096, 65536):
+            self.assertGreater(dear["auto-strict", size], 900)
+            self.assertGreater(dear["auto", size], 900)
+
+        done = dray("bench", "map", "--mode", "strict,bounce,auto-strict", "--seconds", "0.02",
+                    "--size", "4k,8k")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stdout, r"(?m)^automatic .* auto/best$")
+        for size in (4096, 8192):
+            self.assertRegex(done.stdout, rf"(?m)^auto-strict +{size} +1 W0 .* (strict|bounce) ")
+
+    def test_lists(self):
+        results = self.measure("--mode", "strict,region", "--sg", "64")["results"]
+        self.assertEqual([(r["sg"], r["sg_stride"]) for r in results], [(64, 4096)] * 2)
+        # What adjoins is one mapping, and one unmap; what is registered neither.
+        self.assertEqual([r["backend_calls_per_1000"] for r in results], [2000, 0])
+        results = self.measure("--mode", "strict,region", "--sg", "64", "--sg-stride",
+                               "8k")["results"]
+        self.assertEqual([(r["sg"], r["sg_stride"]) for r in results], [(64, 8192)] * 2)
+        self.assertEqual([r["backend_calls_per_1000"] for r in results], [65000, 0])
+        self.assertEqual(results[0]["backend_unmaps_per_1000"], 1000)
+        done = dray("bench", "map", "--seconds", "0.02", "--sg", "3")
+        self.assertIn("list of 3 elements that adjoin", done.stdout)
+
     def test_cost_is_set(self):
         (free,) = self.measure("--invalidate-ns", "0", "--pin-ns", "0", "--check")["results"]
         self.assertIn("0 ns an invalidation, 0 ns a pinned page", free["cost_model"])
@@ -103,7 +175,20 @@ class Bench(Commands):
 
     def test_bad_input(self):
         for arguments, says in (
-                (["--mode", "lazy"], "there is: strict"),
+                (["--contender", "nobody"], "there is: dray, kernel-fq"),
+                (["--contender", "dray,kernel-fq"], "--mode lazy"),
+                (["--contender", "kernel-fq", "--mode", "lazy", "--backend", "type1", "--device",
+                  "0000:00:00.0"], "cost model"),
+                (["--workload", "W3"], "W0, W1"), (["--workload", ""], "W0, W1"),
+                (["--sg", "0"], "elements"), (["--sg", "x"], "elements"),
+                (["--sg-stride", "8k"], "--sg N"), (["--sg", "2", "--sg-stride", "0"], "size"),
+                (["--sg", "2", "--sg-stride", "1k"], "overlap"),
+                (["--sg", "2", "--workload", "W1"], "W0"),
+                (["--sg", "2", "--mode", "bounce"], "list"),
+                (["--sg", "2", "--mode", "lazy", "--contender", "kernel-fq"], "lists"),
+                (["--sg", "65536", "--sg-stride", "1g"], "memory"),
+                (["--queue-entries", "0"], "entries"), (["--queue-entries", "x"], "entries"),
+                (["--flush-bytes", "0"], "size"), (["--flush-timeout-us", "0"], "microseconds"),
                 (["--mode", "strict,nonsense"], "there is: strict"),
                 (["--mode", ""], "there is: strict"),
                 (["--backend", "iommufd"], "there is: sim, type1"),
@@ -135,7 +220,7 @@ class Doctor(Commands):
         done = dray("doctor", "--json")
         report = json.loads(done.stdout)
         self.assertEqual(done.returncode, 0 if report["ready"] else 1)
-        self.assertEqual(set(report), {"ready", "checks", "devices"})
+        self.assertEqual(set(report), {"ready", "checks", "devices", "costs"})
         ids = [check["id"] for check in report["checks"]]
         self.assertEqual(len(ids), len(set(ids)))
         self.assertLessEqual({"kernel", "cpu", "iommu", "modules", "memlock", "hugepages", "thp",
@@ -149,11 +234,34 @@ class Doctor(Commands):
         text = dray("doctor")
         self.assertEqual(text.returncode, done.returncode)
         for check in report["checks"]:
-            self.assertIn(check["fact"], text.stdout)
+            # Costs are measured each time.
+            if not check["id"].startswith(("costs_", "ways_")):
+                self.assertIn(check["fact"], text.stdout)
             if check["state"] == "bad" and check["fix"]:
                 self.assertIn("fix: " + check["fix"], text.stdout)
         # One screen.
         self.assertLessEqual(len(text.stdout.splitlines()), 50)
+
+    def test_costs(self):
+        report = json.loads(dray("doctor", "--json").stdout)
+        ids = [check["id"] for check in report["checks"]]
+        self.assertIn("costs_sim", ids)
+        self.assertIn("ways_sim", ids)
+        self.assertIn("costs_type1", ids)
+        (sim, *real) = report["costs"]
+        self.assertEqual((sim["backend"], sim["device"]), ("sim", "sim0"))
+        self.assertIn("1060 ns", sim["cost_model"])
+        self.assertEqual(bool(real), "ways_type1" in ids)
+        for costs in report["costs"]:
+            self.assertEqual(costs["sizes"], [4 ** i << 12 for i in range(5)])
+            for name in ("copy_ns", "map_ns", "lazy_map_ns"):
+                self.assertEqual(len(costs[name]), 5)
+                self.assertGreater(costs[name][4], 0)
+            self.assertGreaterEqual(costs["copy_up_to_once"], costs["copy_up_to"])
+            self.assertGreaterEqual(costs["lazy_copy_up_to_once"], costs["lazy_copy_up_to"])
+        # What is spun cannot take less: an invalidation and the pages.
+        for pages, ns in zip((1, 4, 16, 64, 256), sim["map_ns"]):
+            self.assertGreaterEqual(ns, 1060 + 70 * pages)
 
     def test_bad_input(self):
         self.assert_refused("doctor", "surprise", says="surprise")

@@ -21,9 +21,9 @@ perf_failed() {
 	exit 1
 }
 
-# perf_pairs BUILD: the program that is only a loop, or a line that says how to build it.
+# perf_pairs BUILD iova|map: the program that is only a loop, or a line that says how to build it.
 perf_pairs() {
-	local pairs=$1/bench/iova/iova-pairs
+	local pairs=$1/bench/$2/$2-pairs
 	[ -x "$pairs" ] || {
 		echo "${0##*/}: there is no $pairs; run: meson setup $1 && ninja -C $1" >&2
 		exit 1
@@ -68,4 +68,15 @@ perf_instructions() {
 	b=$(perf_total "$@" "$more") || return 1
 	awk -v a="$a" -v b="$b" -v n=$((more - less)) -v t="$threads" \
 		'BEGIN { printf "%.1f\n", (b - a) / (n * t) }'
+}
+
+# perf_map_instructions PAIRS WAY: of one map and its unmap; fewer of the long lists are enough.
+perf_map_instructions() {
+	local less=3000 more=13000 a b
+	case $2 in
+	*-256 | *-512) less=100 more=300 ;;
+	esac
+	a=$(perf_total "$@" "$less") || return 1
+	b=$(perf_total "$@" "$more") || return 1
+	awk -v a="$a" -v b="$b" -v n=$((more - less)) 'BEGIN { printf "%.1f\n", (b - a) / n }'
 }

@@ -250,6 +250,64 @@ static void works_for_many_threads(void **state)
 	under_test->close(crowd.ctx);
 }
 
+static unsigned leaf_tables_of(const struct held *held, unsigned n)
+{
+	static bool seen[WINDOW_PAGES * PAGE >> CONTENDER_LEAF_SHIFT];
+	unsigned tables = 0;
+
+	memset(seen, 0, sizeof(seen));
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t last = held[i].iova + held[i].pages * PAGE - 1;
+
+		for (uint64_t t = held[i].iova >> CONTENDER_LEAF_SHIFT;
+		     t <= last >> CONTENDER_LEAF_SHIFT; t++) {
+			tables += !seen[t];
+			seen[t] = true;
+		}
+	}
+	return tables;
+}
+
+/* What is out is in it, exactly that where there is no cache; what is back may be cached. */
+static void counts_its_population(void **state)
+{
+	enum { MOST = 700 };
+	const bool plain = under_test == &contender_rbtree || under_test == &contender_dray_tree;
+	struct contender_population p;
+	struct held held[MOST];
+	uint64_t pages = 0;
+	void *ctx = opened(WINDOW_PAGES - 1);
+
+	(void)state;
+	under_test->population(ctx, &p);
+	assert_int_equal(p.ranges, 0);
+	assert_int_equal(p.leaf_tables, 0);
+	for (unsigned i = 0; i < MOST; i++) {
+		held[i].pages = i % 3 ? 1 + i % 2 : 4 + i % 9;
+		held[i].iova = under_test->alloc(ctx, held[i].pages * PAGE, 0);
+		assert_int_not_equal(held[i].iova, CONTENDER_NONE);
+		pages += held[i].pages;
+	}
+	under_test->population(ctx, &p);
+	assert_true(p.ranges >= MOST);
+	assert_true(p.pages >= pages);
+	assert_true(p.leaf_tables >= leaf_tables_of(held, MOST));
+	assert_true(p.leaf_tables <= WINDOW_PAGES * PAGE >> CONTENDER_LEAF_SHIFT);
+	if (plain) {
+		assert_int_equal(p.ranges, MOST);
+		assert_int_equal(p.leaf_tables, leaf_tables_of(held, MOST));
+	}
+	for (unsigned i = 0; i < MOST; i++)
+		under_test->free(ctx, held[i].iova, held[i].pages * PAGE);
+	under_test->population(ctx, &p);
+	if (plain) {
+		assert_int_equal(p.ranges, 0);
+		assert_int_equal(p.pages, 0);
+		assert_int_equal(p.leaf_tables, 0);
+	}
+	under_test->close(ctx);
+}
+
 /* Spaces do not mix: the same address may be out in each. */
 static void spaces_are_apart(void **state)
 {
@@ -298,10 +356,11 @@ static void has_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest each[] = {
-		cmocka_unit_test(keeps_ranges_apart),
 		cmocka_unit_test(reuses),
+		cmocka_unit_test(keeps_ranges_apart),
 		cmocka_unit_test(says_when_there_is_no_room),
 		cmocka_unit_test(works_for_many_threads),
+		cmocka_unit_test(counts_its_population),
 		cmocka_unit_test(spaces_are_apart),
 	};
 	const struct CMUnitTest once[] = {
@@ -312,8 +371,11 @@ int main(void)
 
 	for (unsigned i = 0; contenders[i]; i++) {
 		under_test = contenders[i];
+		/* Addresses of the contender's own have nothing to be held against. */
 		failed += _cmocka_run_group_tests(under_test->name, each,
-						  sizeof(each) / sizeof(each[0]), NULL, NULL);
+						  under_test->foreign ?
+							  1 : sizeof(each) / sizeof(each[0]),
+						  NULL, NULL);
 	}
 	return failed + cmocka_run_group_tests(once, NULL, NULL);
 }

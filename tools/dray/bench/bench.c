@@ -5,6 +5,7 @@
 static const struct cmd benches[] = {
 	{"iova", "IOVA allocators against each other", bench_iova},
 	{"map", "map and unmap through a backend", bench_map},
+	{"report", "one page of pictures and tables from what they printed", bench_report},
 };
 
 int cmd_bench(int argc, char **argv)

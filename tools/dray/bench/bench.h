@@ -5,5 +5,6 @@
 
 int bench_iova(int argc, char **argv);
 int bench_map(int argc, char **argv);
+int bench_report(int argc, char **argv);
 
 #endif

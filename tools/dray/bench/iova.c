@@ -11,7 +11,6 @@
 
 #include <argp.h>
 #include <json-c/json.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,8 +24,7 @@
 #include "bench/parse.h"
 #include "cmd.h"
 
-/* Contenders keep something for each thread; above this that is what is measured. */
-#define MAX_THREADS 256
+static const char me[] = "dray bench iova";
 
 /* More would not fit the smallest machine, whichever contender keeps the records. */
 #define MAX_LIVE 16000000
@@ -42,8 +40,9 @@ struct options {
 };
 
 static const struct argp_option option_list[] = {
-	{ "contender", 'c', "LIST", 0, "dray, rcache (rcache-unbounded), rcache-fixed-depot, "
-	  "rbtree, floor, floor-called, floor-sized (default: dray,rcache,rbtree,floor)", 0 },
+	{ "contender", 'c', "LIST", 0, "dray, dray-tree, rcache (rcache-unbounded), "
+	  "rcache-fixed-depot, rbtree, floor, floor-called, floor-sized, and dpdk where it was "
+	  "built with that (default: dray,rcache,rbtree,floor)", 0 },
 	{ "workload", 'w', "LIST", 0, "W0 to W12, or all (default W0)", 0 },
 	{ "threads", 't', "LIST", 0, "how many threads at once (default 1)", 0 },
 	{ "live", 'l', "N", 0, "long-lived ranges held meanwhile (default 0; of W11 40000)", 0 },
@@ -54,33 +53,22 @@ static const struct argp_option option_list[] = {
 	{ 0 },
 };
 
-/* Bad arguments end the program here, with one line. */
-static void __attribute__((noreturn, format(printf, 1, 2))) refuse(const char *fmt, ...)
+static void take_contender(void *ctx, const char *name)
 {
-	va_list ap;
-
-	va_start(ap, fmt);
-	fputs("dray bench iova: ", stderr);
-	vfprintf(stderr, fmt, ap);
-	fputc('\n', stderr);
-	va_end(ap);
-	exit(CMD_USAGE);
-}
-
-static void take_contender(struct options *o, const char *name)
-{
+	struct options *o = ctx;
 	const struct contender *c = contender_find(name);
 
 	if (!c)
-		refuse("there is no contender '%s'; see dray bench iova --help", name);
+		bench_refuse(me, "there is no contender '%s'; see dray bench iova --help", name);
 	for (unsigned i = 0; i < o->n_contenders; i++)
 		if (o->contenders[i] == c)
 			return;
 	o->contenders[o->n_contenders++] = c;
 }
 
-static void take_workload(struct options *o, const char *name)
+static void take_workload(void *ctx, const char *name)
 {
+	struct options *o = ctx;
 	const struct workload *w = workload_find(name);
 
 	if (!strcmp(name, "all")) {
@@ -89,28 +77,15 @@ static void take_workload(struct options *o, const char *name)
 		return;
 	}
 	if (!w)
-		refuse("there is no workload '%s'; there is W0 to W12, or all", name);
+		bench_refuse(me, "there is no workload '%s'; there is W0 to W12, or all", name);
 	o->workloads[o->n_workloads++] = w;
 }
 
-static void take_threads(struct options *o, const char *word)
+static void take_threads(void *ctx, const char *word)
 {
-	if (!bench_parse_count(word, 1, MAX_THREADS, &o->threads[o->n_threads]))
-		refuse("'%s' is not a number of threads from 1 to %d", word, MAX_THREADS);
-	o->n_threads++;
-}
+	struct options *o = ctx;
 
-static void take_list(struct options *o, const char *list,
-		      void (*take)(struct options *o, const char *word), unsigned *n)
-{
-	char word[64];
-
-	*n = 0;
-	while (bench_next_word(&list, word, sizeof(word))) {
-		if (*n == BENCH_LIST)
-			refuse("a list has at most %d entries", BENCH_LIST);
-		take(o, word);
-	}
+	bench_take_threads(me, word, o->threads, &o->n_threads);
 }
 
 static error_t take_option(int key, char *arg, struct argp_state *state)
@@ -119,32 +94,32 @@ static error_t take_option(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case 'c':
-		take_list(o, arg, take_contender, &o->n_contenders);
+		bench_take_list(me, arg, take_contender, o, &o->n_contenders);
 		return 0;
 	case 'w':
-		take_list(o, arg, take_workload, &o->n_workloads);
+		bench_take_list(me, arg, take_workload, o, &o->n_workloads);
 		return 0;
 	case 't':
-		take_list(o, arg, take_threads, &o->n_threads);
+		bench_take_list(me, arg, take_threads, o, &o->n_threads);
 		return 0;
 	case 'l':
 		if (!bench_parse_count(arg, 0, MAX_LIVE, &o->live))
-			refuse("'%s' is not a number of ranges from 0 to %d", arg, MAX_LIVE);
+			bench_refuse(me, "'%s' is not a number of ranges from 0 to %d", arg,
+				     MAX_LIVE);
 		return 0;
 	case 'o':
 		if (!bench_parse_count(arg, IOVA_AGE_MIN_OPS, UINT64_MAX / 2, &o->ops))
-			refuse("'%s' is not a number of operations of at least %d", arg,
+			bench_refuse(me, "'%s' is not a number of operations of at least %d", arg,
 			       IOVA_AGE_MIN_OPS);
 		return 0;
 	case 'S':
-		if (!bench_parse_seconds(arg, 0.01, 3600, &o->seconds))
-			refuse("'%s' is not a time in seconds from 0.01 to 3600", arg);
+		o->seconds = bench_take_seconds(me, arg);
 		return 0;
 	case 'j':
 		o->json = true;
 		return 0;
 	case ARGP_KEY_ARG:
-		refuse("'%s' is not an option; see dray bench iova --help", arg);
+		bench_refuse(me, "'%s' is not an option; see dray bench iova --help", arg);
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
@@ -177,7 +152,7 @@ static int measure_rounds(const struct options *o, struct iova_case *cases, unsi
 	int code = CMD_GOOD;
 
 	if (!results || !list) {
-		code = cmd_fail("dray bench iova", "no memory for so many cases; ask for fewer");
+		code = cmd_fail(me, "no memory for so many cases; ask for fewer");
 		goto out;
 	}
 	for (unsigned i = 0; i < n; i++)
@@ -188,7 +163,7 @@ static int measure_rounds(const struct options *o, struct iova_case *cases, unsi
 			.count = look_after_round,
 		};
 	if (bench_measure(&plan, list, n, results, error, sizeof(error))) {
-		code = cmd_fail("dray bench iova", error);
+		code = cmd_fail(me, error);
 		goto out;
 	}
 	for (unsigned i = 0; i < n; i++) {
@@ -221,11 +196,12 @@ static int measure_workload(const struct options *o, const struct workload *w,
 			struct iova_case *now = &cases[n];
 
 			*now = (struct iova_case){ .contender = o->contenders[c], .workload = w,
-						   .threads = (unsigned)o->threads[t] };
+						   .threads = (unsigned)o->threads[t],
+						   .held = o->live };
 			if (workload_world_open(now->contender, w, now->threads, o->live,
 						&now->world)) {
 				close_worlds(cases, n);
-				return cmd_fail("dray bench iova", dray_errmsg());
+				return cmd_fail(me, dray_errmsg());
 			}
 			n++;
 		}
@@ -266,7 +242,7 @@ int bench_iova(int argc, char **argv)
 	each = o.n_contenders * o.n_threads;
 	cases = calloc((size_t)each * o.n_workloads, sizeof(*cases));
 	if (!cases)
-		return cmd_fail("dray bench iova", "no memory for so many cases; ask for fewer");
+		return cmd_fail(me, "no memory for so many cases; ask for fewer");
 	for (unsigned w = 0; !code && w < o.n_workloads; w++, n += each) {
 		if (isatty(STDERR_FILENO))
 			fprintf(stderr, "dray bench iova: %s, %s\n", o.workloads[w]->name,

@@ -23,6 +23,7 @@ struct iova_case {
 	const struct contender *contender;
 	const struct workload *workload;
 	unsigned threads;
+	uint64_t held; /* beside it, as --live says */
 	struct workload_world *world;
 	bool in_round;
 	struct bench_result result;

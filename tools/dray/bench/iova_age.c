@@ -26,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cmd.h"
 
@@ -188,6 +189,8 @@ static void conclude(struct iova_case *c)
 	c->sight.live_pgs = max_u64(c->sight.live_pgs, seen.live_pgs);
 	c->sight.population = max_u64(c->sight.population, seen.population);
 	c->sight.population_pgs = max_u64(c->sight.population_pgs, seen.population_pgs);
+	c->sight.population_leaf_tables = max_u64(c->sight.population_leaf_tables,
+						  seen.population_leaf_tables);
 	c->sight.leaf_tables = seen.leaf_tables;
 }
 
@@ -259,6 +262,10 @@ int iova_age(struct iova_case *cases, unsigned n, uint64_t ops)
 	for (unsigned w = 0; !error && w < IOVA_WINDOWS; w++) {
 		for (unsigned i = 0; !error && i < n; i++)
 			window(&run, &cases[(w + i) % n], ops / IOVA_WINDOWS, w, samples, &error);
+		/* A run may take an hour. */
+		if (isatty(STDERR_FILENO))
+			fprintf(stderr, "\rdray bench iova: window %u of %u%s", w + 1, IOVA_WINDOWS,
+				w + 1 < IOVA_WINDOWS ? "" : "\n");
 	}
 	if (error)
 		code = cmd_fail("dray bench iova", error);

@@ -43,6 +43,8 @@ static struct json_object *window_json(const struct iova_window *w, uint64_t ops
 	json_object_object_add(o, "live", json_object_new_uint64(w->sight.live));
 	json_object_object_add(o, "population", json_object_new_uint64(w->sight.population));
 	json_object_object_add(o, "leaf_tables", json_object_new_uint64(w->sight.leaf_tables));
+	json_object_object_add(o, "population_leaf_tables",
+			       json_object_new_uint64(w->sight.population_leaf_tables));
 	return o;
 }
 
@@ -56,12 +58,15 @@ static struct json_object *case_json(const struct iova_case *cases, unsigned n,
 	if (!o)
 		return NULL;
 	json_object_object_add(o, "ratio_to_dray", r > 0 ? number(r, "%.4f") : NULL);
+	json_object_object_add(o, "held", json_object_new_uint64(c->held));
 	json_object_object_add(o, "live", json_object_new_uint64(c->sight.live));
 	json_object_object_add(o, "live_pages", json_object_new_uint64(c->sight.live_pgs));
 	json_object_object_add(o, "population", json_object_new_uint64(c->sight.population));
 	json_object_object_add(o, "population_pages",
 			       json_object_new_uint64(c->sight.population_pgs));
 	json_object_object_add(o, "leaf_tables", json_object_new_uint64(c->sight.leaf_tables));
+	json_object_object_add(o, "population_leaf_tables",
+			       json_object_new_uint64(c->sight.population_leaf_tables));
 	json_object_object_add(o, "leaf_tables_per_1000",
 			       number(iova_leaf_tables_per_1000(c), "%.3f"));
 	if (!c->series)

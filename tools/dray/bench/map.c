@@ -1,138 +1,149 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * `dray bench map`: what the command line says, and how the results are shown. Every combination of
- * the modes, sizes and thread counts asked for is one case; all are measured interleaved.
+ * `dray bench map`: what the command line says. Every combination of the modes, contenders,
+ * workloads, sizes and thread counts asked for is one case; all are measured interleaved.
  */
-#include "bench/bench.h"
-#include "bench/machine.h"
-#include "bench/map_world.h"
-#include "bench/parse.h"
-#include "bench/report.h"
-#include "cmd.h"
+#include "bench/map.h"
 
 #include <argp.h>
-#include <json-c/json.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "bench/bench.h"
+#include "bench/machine.h"
+#include "bench/parse.h"
+#include "cmd.h"
+
+static const char me[] = "dray bench map";
 
 /* What VT-d costs: an invalidation that is waited for, and one page of a bulk pin. */
 #define HARDWARE_INVALIDATE_NS 1060
 #define HARDWARE_PIN_NS        70
 
-/* Above this a domain's own bookkeeping is what is measured, if the machine starts them at all. */
-#define MAX_THREADS 256
-
 struct options {
-	const struct map_backend *backend;
-	const char *device;
-	const struct map_mode *modes[BENCH_LIST];
+	struct map_config config;
+	const char *modes[BENCH_LIST], *contenders[BENCH_LIST]; /* names, as the table has them */
+	const struct workload *workloads[BENCH_LIST];
 	uint64_t sizes[BENCH_LIST], threads[BENCH_LIST];
-	unsigned n_modes, n_sizes, n_threads;
+	unsigned n_modes, n_contenders, n_workloads, n_sizes, n_threads;
 	double seconds;
-	struct map_cost cost;
 	bool cost_given, json;
 };
 
-enum { OPT_INVALIDATE = 256, OPT_PIN, OPT_CHECK };
+enum {
+	OPT_INVALIDATE = 256, OPT_PIN, OPT_CHECK, OPT_ENTRIES, OPT_BYTES, OPT_TIMEOUT, OPT_SG,
+	OPT_STRIDE,
+};
+
+/* More elements than any device takes at once. */
+#define MOST_ELEMENTS 65536
 
 static const struct argp_option option_list[] = {
-	{"backend", 'b', "NAME", 0, "sim or type1 (default: type1 if there is a --device, else sim)",
-	 0},
+	{"backend", 'b', "NAME", 0,
+	 "sim or type1 (default: type1 if there is a --device, else sim)", 0},
 	{"device", 'd', "DEVICE", 0, "PCI address, such as 0000:01:00.0", 0},
-	{"mode", 'm', "LIST", 0, "strict (default)", 0},
+	{"mode", 'm', "LIST", 0, "strict, lazy; region, in registered memory; bounce, copied; "
+	 "auto, the cheapest of strict, lazy and bounce by measured costs, and auto-strict, of "
+	 "strict and bounce (default strict)", 0},
+	{"contender", 'c', "LIST", 0, "dray, and on sim kernel-fq, the kernel's lazy queue "
+	 "(default dray)", 0},
+	{"workload", 'w', "LIST", 0, "W0, one warm pair; W1, 4 queues of 128 buffers, unmapped in "
+	 "the order of completion (default W0)", 0},
 	{"size", 's', "LIST", 0, "bytes of a buffer, with k, m or g (default 4k)", 0},
 	{"threads", 't', "LIST", 0, "how many threads map at once (default 1)", 0},
 	{"seconds", 'S', "S", 0, "how long to measure each combination (default 1)", 0},
-	{"invalidate-ns", OPT_INVALIDATE, "NS", 0, "sim: cost of an invalidation (default 1060)", 0},
+	{"sg", OPT_SG, "N", 0, "map lists of N elements of --size bytes", 0},
+	{"sg-stride", OPT_STRIDE, "BYTES", 0,
+	 "from one element's beginning to the next one's (default: they adjoin)", 0},
+	{"queue-entries", OPT_ENTRIES, "N", 0, "lazy: entries of a thread that wait at most", 0},
+	{"flush-bytes", OPT_BYTES, "SIZE", 0, "lazy: bytes that wait at most", 0},
+	{"flush-timeout-us", OPT_TIMEOUT, "US", 0, "lazy: how long an entry waits at most", 0},
+	{"invalidate-ns", OPT_INVALIDATE, "NS", 0,
+	 "sim: cost of an invalidation (default 1060)", 0},
 	{"pin-ns", OPT_PIN, "NS", 0, "sim: cost of a pinned page (default 70)", 0},
 	{"check", OPT_CHECK, NULL, 0, "sim: ask the kernel whether memory can be pinned", 0},
 	{"json", 'j', NULL, 0, "print JSON", 0},
 	{0},
 };
 
-/* Bad arguments end the program here, with one line. */
-static void __attribute__((noreturn, format(printf, 1, 2))) refuse(const char *fmt, ...)
+/* Adds @name to @text, unless it is in there. */
+static void add_name(char *text, size_t size, const char *name)
 {
-	va_list ap;
+	size_t used = strlen(text);
 
-	va_start(ap, fmt);
-	fputs("dray bench map: ", stderr);
-	vfprintf(stderr, fmt, ap);
-	fputc('\n', stderr);
-	va_end(ap);
-	exit(CMD_USAGE);
-}
-
-/* "a, b" of a table whose entries begin with their name. */
-static const char *names(const void *table, size_t entry, char *text, size_t size)
-{
-	size_t used = 0;
-
-	text[0] = '\0';
-	for (const char *at = table; *(const char *const *)at; at += entry) {
-		int n = snprintf(text + used, size - used, "%s%s", used ? ", " : "",
-				 *(const char *const *)at);
-
-		if (n < 0 || (size_t)n >= size - used)
-			break;
-		used += (size_t)n;
-	}
-	return text;
+	if (!strstr(text, name))
+		snprintf(text + used, size - used, "%s%s", used ? ", " : "", name);
 }
 
 static void take_backend(struct options *o, const char *name)
 {
-	char all[128];
+	char all[128] = "";
 
-	for (o->backend = map_backends; o->backend->name; o->backend++)
-		if (!strcmp(o->backend->name, name))
-			return;
-	refuse("there is no backend '%s'; there is: %s", name,
-	       names(map_backends, sizeof(*map_backends), all, sizeof(all)));
-}
-
-static void take_mode(struct options *o, const char *name)
-{
-	const struct map_mode *mode;
-	char all[128];
-
-	for (mode = map_modes; mode->name; mode++) {
-		if (!strcmp(mode->name, name)) {
-			o->modes[o->n_modes++] = mode;
+	for (const struct map_backend *b = map_backends; b->name; b++) {
+		if (!strcmp(b->name, name)) {
+			o->config.backend = b;
 			return;
 		}
+		add_name(all, sizeof(all), b->name);
 	}
-	refuse("there is no mode '%s'; there is: %s", name,
-	       names(map_modes, sizeof(*map_modes), all, sizeof(all)));
+	bench_refuse(me, "there is no backend '%s'; there is: %s", name, all);
 }
 
-static void take_size(struct options *o, const char *word)
+static void take_mode(void *ctx, const char *name)
 {
+	struct options *o = ctx;
+	char all[128] = "";
+
+	for (const struct map_mode *m = map_modes; m->name; m++) {
+		if (!strcmp(m->name, name)) {
+			o->modes[o->n_modes++] = m->name;
+			return;
+		}
+		add_name(all, sizeof(all), m->name);
+	}
+	bench_refuse(me, "there is no mode '%s'; there is: %s", name, all);
+}
+
+static void take_contender(void *ctx, const char *name)
+{
+	struct options *o = ctx;
+	char all[128] = "";
+
+	for (const struct map_mode *m = map_modes; m->name; m++) {
+		if (!strcmp(m->contender, name)) {
+			o->contenders[o->n_contenders++] = m->contender;
+			return;
+		}
+		add_name(all, sizeof(all), m->contender);
+	}
+	bench_refuse(me, "there is no contender '%s'; there is: %s", name, all);
+}
+
+static void take_workload(void *ctx, const char *name)
+{
+	struct options *o = ctx;
+	const struct workload *w = workload_find(name);
+
+	if (!w || !map_has_workload(w))
+		bench_refuse(me, "'%s' is no workload that maps; there is: W0, W1", name);
+	o->workloads[o->n_workloads++] = w;
+}
+
+static void take_size(void *ctx, const char *word)
+{
+	struct options *o = ctx;
+
 	if (!bench_parse_size(word, &o->sizes[o->n_sizes]))
-		refuse("'%s' is not a size; write it like 4096, 4k or 2m", word);
+		bench_refuse(me, "'%s' is not a size; write it like 4096, 4k or 2m", word);
 	o->n_sizes++;
 }
 
-static void take_threads(struct options *o, const char *word)
+static void take_threads(void *ctx, const char *word)
 {
-	if (!bench_parse_count(word, 1, MAX_THREADS, &o->threads[o->n_threads]))
-		refuse("'%s' is not a number of threads from 1 to %d", word, MAX_THREADS);
-	o->n_threads++;
-}
+	struct options *o = ctx;
 
-static void take_list(struct options *o, const char *list,
-		      void (*take)(struct options *o, const char *word), unsigned *n)
-{
-	char word[64];
-
-	*n = 0;
-	while (bench_next_word(&list, word, sizeof(word))) {
-		if (*n == BENCH_LIST)
-			refuse("a list has at most %d entries", BENCH_LIST);
-		take(o, word);
-	}
+	bench_take_threads(me, word, o->threads, &o->n_threads);
 }
 
 static uint32_t take_ns(struct options *o, const char *text)
@@ -140,9 +151,37 @@ static uint32_t take_ns(struct options *o, const char *text)
 	uint64_t ns;
 
 	if (!bench_parse_count(text, 0, 1000000000, &ns))
-		refuse("'%s' is not a cost in nanoseconds from 0 to 1000000000", text);
+		bench_refuse(me, "'%s' is not a cost in nanoseconds from 0 to 1000000000", text);
 	o->cost_given = true;
 	return (uint32_t)ns;
+}
+
+static uint32_t take_bound(const char *text, const char *what)
+{
+	uint64_t n;
+
+	if (!bench_parse_count(text, 1, UINT32_MAX, &n))
+		bench_refuse(me, "'%s' is not %s from 1 to %u", text, what, UINT32_MAX);
+	return (uint32_t)n;
+}
+
+static unsigned take_elements(const char *text)
+{
+	uint64_t n;
+
+	if (!bench_parse_count(text, 1, MOST_ELEMENTS, &n))
+		bench_refuse(me, "'%s' is not a number of elements from 1 to %u", text,
+			     MOST_ELEMENTS);
+	return (unsigned)n;
+}
+
+static size_t take_stride(const char *text)
+{
+	uint64_t bytes;
+
+	if (!bench_parse_size(text, &bytes) || bytes > SIZE_MAX / 2 / MOST_ELEMENTS)
+		bench_refuse(me, "'%s' is not a size; write it like 4096, 4k or 2m", text);
+	return (size_t)bytes;
 }
 
 static error_t take_option(int key, char *arg, struct argp_state *state)
@@ -154,35 +193,56 @@ static error_t take_option(int key, char *arg, struct argp_state *state)
 		take_backend(o, arg);
 		return 0;
 	case 'd':
-		o->device = arg;
+		o->config.device = arg;
 		return 0;
 	case 'm':
-		take_list(o, arg, take_mode, &o->n_modes);
+		bench_take_list(me, arg, take_mode, o, &o->n_modes);
+		return 0;
+	case 'c':
+		bench_take_list(me, arg, take_contender, o, &o->n_contenders);
+		return 0;
+	case 'w':
+		bench_take_list(me, arg, take_workload, o, &o->n_workloads);
 		return 0;
 	case 's':
-		take_list(o, arg, take_size, &o->n_sizes);
+		bench_take_list(me, arg, take_size, o, &o->n_sizes);
 		return 0;
 	case 't':
-		take_list(o, arg, take_threads, &o->n_threads);
+		bench_take_list(me, arg, take_threads, o, &o->n_threads);
 		return 0;
 	case 'S':
-		if (!bench_parse_seconds(arg, 0.01, 3600, &o->seconds))
-			refuse("'%s' is not a time in seconds from 0.01 to 3600", arg);
+		o->seconds = bench_take_seconds(me, arg);
+		return 0;
+	case OPT_SG:
+		o->config.sg = take_elements(arg);
+		return 0;
+	case OPT_STRIDE:
+		o->config.sg_stride = take_stride(arg);
+		return 0;
+	case OPT_ENTRIES:
+		o->config.queue_entries = take_bound(arg, "a number of entries");
+		return 0;
+	case OPT_BYTES:
+		if (!bench_parse_size(arg, &o->config.flush_bytes))
+			bench_refuse(me, "'%s' is not a size; write it like 4096, 4k or 2m", arg);
+		return 0;
+	case OPT_TIMEOUT:
+		o->config.flush_timeout_us = take_bound(arg, "a time in microseconds");
 		return 0;
 	case OPT_INVALIDATE:
-		o->cost.invalidate_ns = take_ns(o, arg);
+		o->config.cost.invalidate_ns = take_ns(o, arg);
 		return 0;
 	case OPT_PIN:
-		o->cost.pin_ns = take_ns(o, arg);
+		o->config.cost.pin_ns = take_ns(o, arg);
 		return 0;
 	case OPT_CHECK:
-		o->cost_given = o->cost.check = true;
+		o->cost_given = o->config.cost.check = true;
 		return 0;
 	case 'j':
 		o->json = true;
 		return 0;
 	case ARGP_KEY_ARG:
-		refuse("'%s' is not an option; see dray bench map --help", arg);
+		bench_refuse(me, "'%s' is not an option; see dray bench map --help", arg);
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
@@ -197,173 +257,162 @@ static uint64_t greatest(const uint64_t *list, unsigned n)
 	return max;
 }
 
+static bool has_name(const char *const *list, unsigned n, const char *name)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (!strcmp(list[i], name))
+			return true;
+	return false;
+}
+
+/* What lists can be measured with. */
+static void check_lists(const struct options *o)
+{
+	const struct map_config *c = &o->config;
+
+	if (!c->sg && c->sg_stride)
+		bench_refuse(me, "--sg-stride is for lists; give --sg N too");
+	if (!c->sg)
+		return;
+	if (c->sg_stride && c->sg_stride < c->size)
+		bench_refuse(me, "elements of %zu bytes at a --sg-stride of %zu would overlap",
+			     c->size, c->sg_stride);
+	for (unsigned i = 0; i < o->n_workloads; i++)
+		if (map_places(o->workloads[i]) > 1)
+			bench_refuse(me, "--sg measures one list after the other; use "
+				     "--workload W0");
+	if (has_name(o->contenders, o->n_contenders, "kernel-fq"))
+		bench_refuse(me, "kernel-fq maps no lists; leave --sg or it out");
+	if (c->sg > 1 && has_name(o->modes, o->n_modes, "bounce"))
+		bench_refuse(me, "in a list only what must be copied is; leave --sg or "
+			     "--mode bounce out");
+}
+
 /* What no single option tells. */
 static void check_options(struct options *o)
 {
 	uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-	uint64_t threads = greatest(o->threads, o->n_threads);
+	struct map_config *c = &o->config;
+	bool regions = has_name(o->modes, o->n_modes, "region");
 
-	if (!o->backend)
-		take_backend(o, o->device ? "type1" : "sim");
-	if (!o->device)
-		o->device = o->backend->default_device;
-	if (!o->device)
-		refuse("backend %s needs a --device; `dray doctor` lists them", o->backend->name);
-	if (o->cost_given && !o->backend->has_cost_model)
-		refuse("backend %s is real hardware; its cost cannot be set", o->backend->name);
+	if (!c->backend)
+		take_backend(o, c->device ? "type1" : "sim");
+	if (!c->device)
+		c->device = c->backend->default_device;
+	if (!c->device)
+		bench_refuse(me, "backend %s needs a --device; `dray doctor` lists them",
+			     c->backend->name);
+	if (o->cost_given && !c->backend->has_cost_model)
+		bench_refuse(me, "backend %s is real hardware; its cost cannot be set",
+			     c->backend->name);
+	c->threads = (unsigned)greatest(o->threads, o->n_threads);
+	c->size = greatest(o->sizes, o->n_sizes);
+	for (unsigned i = 0; i < o->n_workloads; i++)
+		if (map_places(o->workloads[i]) > c->places)
+			c->places = map_places(o->workloads[i]);
+	c->measures = has_name(o->modes, o->n_modes, "auto") ||
+		      has_name(o->modes, o->n_modes, "auto-strict");
+	check_lists(o);
 	/* Pinned memory cannot be swapped: half of it leaves the machine usable. */
-	if (greatest(o->sizes, o->n_sizes) > memory / 2 / threads)
-		refuse("%llu threads with buffers of %llu bytes take more than half of this "
-		       "machine's memory; ask for a smaller --size",
-		       (unsigned long long)threads,
-		       (unsigned long long)greatest(o->sizes, o->n_sizes));
+	if (c->size > memory / 2 / c->threads / c->places / (c->sg ? c->sg : 1) / (1 + regions) ||
+	    map_arena_bytes(c) > memory / 2 / c->threads / (1 + regions))
+		bench_refuse(me, "%u threads with %u buffers of %zu bytes take more than half of "
+			     "this machine's memory; ask for a smaller --size", c->threads,
+			     c->sg ? c->sg : c->places, c->size);
 }
 
-static void cost_text(const struct options *o, char *text, size_t size)
+static bool takes_part(const struct options *o, const struct map_mode *m)
 {
-	if (o->backend->has_cost_model)
-		snprintf(text, size, "modelled: %u ns an invalidation, %u ns a pinned page, %s",
-			 o->cost.invalidate_ns, o->cost.pin_ns,
-			 o->cost.check ? "memory checked"
-				       : "memory not checked (DRAY_SIM_NOCHECK)");
-	else
-		snprintf(text, size, "real: whatever this machine takes");
+	return has_name(o->modes, o->n_modes, m->name) &&
+	       has_name(o->contenders, o->n_contenders, m->contender);
+}
+
+/* The table's modes that were asked for; every contender named has at least one. */
+static unsigned count_modes(const struct options *o)
+{
+	unsigned n = 0;
+
+	for (const struct map_mode *m = map_modes; m->name; m++) {
+		n += takes_part(o, m);
+		if (takes_part(o, m) && m->is_modelled && !o->config.backend->has_cost_model)
+			bench_refuse(me, "contender %s needs the cost model of backend sim",
+				     m->contender);
+	}
+	for (unsigned i = 0; i < o->n_contenders; i++) {
+		bool any = false;
+
+		for (const struct map_mode *m = map_modes; m->name; m++)
+			any = any || (takes_part(o, m) && !strcmp(m->contender, o->contenders[i]));
+		if (!any)
+			bench_refuse(me, "contender %s has none of these modes; kernel-fq needs "
+				     "--mode lazy", o->contenders[i]);
+	}
+	return n;
+}
+
+/* Settings of every combination; one mode of the same thing next to the other. */
+static void combine(const struct options *o, struct map_world *world, struct map_setting *settings)
+{
+	unsigned n = 0;
+
+	for (unsigned w = 0; w < o->n_workloads; w++)
+		for (const struct map_mode *m = map_modes; m->name; m++)
+			for (unsigned s = 0; takes_part(o, m) && s < o->n_sizes; s++)
+				for (unsigned t = 0; t < o->n_threads; t++)
+					settings[n++] = (struct map_setting){
+						.world = world,
+						.mode = m,
+						.workload = o->workloads[w],
+						.size = o->sizes[s],
+						.threads = (unsigned)o->threads[t],
+					};
 }
 
 static void show_progress(unsigned round, unsigned rounds)
 {
-	fprintf(stderr, "\rdray bench map: round %u of %u%s", round, rounds,
+	fprintf(stderr, "\r%s: round %u of %u%s", me, round, rounds,
 		round < rounds ? "" : ", then the percentiles\n");
 }
 
-/* Per 1,000 operations, or what is there instead of a figure that nobody can know. */
-static struct json_object *per_1000_json(double value, bool known)
-{
-	char text[32];
-
-	if (!known)
-		return NULL;
-	snprintf(text, sizeof(text), "%.1f", value);
-	return json_object_new_double_s(value, text);
-}
-
-static int print_json(const struct options *o, const struct map_setting *settings,
-		      const struct bench_result *results, unsigned n,
-		      const struct bench_machine *machine)
-{
-	struct json_object *list = json_object_new_array();
-	char cost[128];
-
-	cost_text(o, cost, sizeof(cost));
-	for (unsigned i = 0; list && i < n; i++) {
-		const struct map_setting *s = &settings[i];
-		const struct bench_result *r = &results[i];
-		struct bench_label label = {"map", "dray", "W0", s->threads};
-		struct json_object *row = bench_result_json(&label, r);
-
-		if (!row) {
-			json_object_put(list);
-			list = NULL;
-			break;
-		}
-		json_object_object_add(row, "backend", json_object_new_string(o->backend->name));
-		json_object_object_add(row, "mode", json_object_new_string(s->mode->name));
-		json_object_object_add(row, "size", json_object_new_int64((int64_t)s->size));
-		json_object_object_add(row, "backend_calls_per_1000",
-				       per_1000_json(r->per_1000[MAP_BACKEND_CALLS], true));
-		json_object_object_add(row, "invalidations_per_1000",
-				       per_1000_json(r->per_1000[MAP_INVALIDATIONS],
-						     o->backend->counts_invalidations));
-		json_object_object_add(row, "cost_model", json_object_new_string(cost));
-		json_object_array_add(list, row);
-	}
-	return bench_print_json(bench_machine_json(machine), list);
-}
-
-static void print_percentiles(const struct bench_percentiles *p)
-{
-	char p50[32], p99[32], p999[32];
-
-	bench_format_ns(p->p50, p50, sizeof(p50));
-	bench_format_ns(p->p99, p99, sizeof(p99));
-	bench_format_ns(p->p999, p999, sizeof(p999));
-	printf(" %8s %8s %8s", p50, p99, p999);
-}
-
-static void print_table(const struct options *o, const struct map_setting *settings,
-			const struct bench_result *results, unsigned n,
-			const struct bench_machine *machine)
-{
-	char cost[128], rate[32];
-
-	cost_text(o, cost, sizeof(cost));
-	bench_machine_print(machine);
-	printf("cost: %s\n", cost);
-	printf("backend %s, device %s; one operation is a map and its unmap\n\n", o->backend->name,
-	       o->device);
-	printf("                                        |     ns, batches of %d    |"
-	       "       ns, each alone     | per 1000 ops\n",
-	       BENCH_BATCH);
-	printf("%-7s %9s %3s %10s %6s |%8s %8s %8s |%8s %8s %8s |%6s %6s\n", "mode", "bytes", "thr",
-	       "ops/s", "spread", "p50", "p99", "p99.9", "p50", "p99", "p99.9", "calls", "inval");
-	for (unsigned i = 0; i < n; i++) {
-		const struct map_setting *s = &settings[i];
-		const struct bench_result *r = &results[i];
-
-		bench_format_rate(r->ops_per_s.median, rate, sizeof(rate));
-		printf("%-7s %9zu %3u %10s %5.1f%% |", s->mode->name, s->size, s->threads, rate,
-		       r->ops_per_s.spread * 100);
-		print_percentiles(&r->batch);
-		printf(" |");
-		if (r->has_single)
-			print_percentiles(&r->single);
-		else
-			printf(" %8s %8s %8s", "-", "-", "-");
-		printf(" |%6.0f ", r->per_1000[MAP_BACKEND_CALLS]);
-		if (o->backend->counts_invalidations)
-			printf("%6.0f\n", r->per_1000[MAP_INVALIDATIONS]);
-		else
-			printf("%6s\n", "-");
-	}
-}
-
-static int measure(const struct options *o, struct map_world *world)
+static int measure(const struct options *o, struct map_world *world, unsigned total)
 {
 	struct bench_plan plan = {.seconds = o->seconds,
 				  .progress = isatty(STDERR_FILENO) ? show_progress : NULL};
-	unsigned n = 0, total = o->n_modes * o->n_sizes * o->n_threads;
 	struct map_setting *settings = calloc(total, sizeof(*settings));
 	struct bench_result *results = calloc(total, sizeof(*results));
 	struct bench_case *cases = calloc(total, sizeof(*cases));
+	struct map_run run = {&world->config, settings, results, total};
 	struct bench_machine machine;
 	char error[512];
+	unsigned n = 0;
 	int code;
 
 	if (!settings || !results || !cases) {
-		code =
-		    cmd_fail("dray bench map", "no memory for so many combinations; ask for fewer");
+		code = cmd_fail(me, "no memory for so many combinations; ask for fewer");
 		goto out;
 	}
-	for (unsigned m = 0; m < o->n_modes; m++) {
-		for (unsigned s = 0; s < o->n_sizes; s++) {
-			for (unsigned t = 0; t < o->n_threads; t++, n++) {
-				settings[n] = (struct map_setting){world, o->modes[m], o->sizes[s],
-								   (unsigned)o->threads[t]};
-				cases[n] = map_case(&settings[n]);
-			}
+	combine(o, world, settings);
+	for (; n < total; n++) {
+		if (map_setting_open(&settings[n])) {
+			map_setting_close(&settings[n]);
+			code = cmd_fail(me, dray_errmsg());
+			goto out;
 		}
+		cases[n] = map_case(&settings[n]);
 	}
-	if (bench_measure(&plan, cases, n, results, error, sizeof(error))) {
-		code = cmd_fail("dray bench map", error);
+	if (bench_measure(&plan, cases, total, results, error, sizeof(error))) {
+		code = cmd_fail(me, error);
 		goto out;
 	}
 	bench_machine_read(&machine);
 	code = CMD_GOOD;
 	if (!o->json)
-		print_table(o, settings, results, n, &machine);
-	else if (print_json(o, settings, results, n, &machine))
+		map_print_table(&run, &machine);
+	else if (map_print_json(&run, &machine))
 		code = CMD_FAILED;
 out:
+	while (n)
+		map_setting_close(&settings[--n]);
 	free(cases);
 	free(results);
 	free(settings);
@@ -379,9 +428,9 @@ static int check_domain(const struct map_world *world)
 	if (!stats.unmap_errors && stats.maps == stats.unmaps)
 		return CMD_GOOD;
 	fprintf(stderr,
-		"dray bench map: %llu of %llu mappings were not unmapped cleanly; the kernel "
-		"log (dmesg) may say why\n",
-		(unsigned long long)(stats.maps - stats.unmaps + stats.unmap_errors),
+		"%s: %llu of %llu mappings were not unmapped cleanly; the kernel log (dmesg) may "
+		"say why\n",
+		me, (unsigned long long)(stats.maps - stats.unmaps + stats.unmap_errors),
 		(unsigned long long)stats.maps);
 	return CMD_FAILED;
 }
@@ -394,36 +443,38 @@ int bench_map(int argc, char **argv)
 	    NULL,
 	    "Measures dray_map() and dray_unmap(). LIST is comma-separated; every combination is "
 	    "measured, all of them interleaved."
-	    "\vAn operation is one map and its unmap. ops/s is the median of 20 rounds; spread is "
-	    "the "
+	    "\vAn operation is a map and an unmap. ops/s is the median of 20 rounds; spread is the "
 	    "width of their middle half as a share of it. Percentiles come from passes of their "
-	    "own.",
+	    "own. Calls are map and unmap calls to the backend, for 1,000 operations.",
 	    NULL,
 	    NULL,
 	    NULL};
 	struct options o = {
-	    .modes = {&map_modes[0]},
+	    .config = {.cost = {HARDWARE_INVALIDATE_NS, HARDWARE_PIN_NS, false}},
+	    .modes = {"strict"},
 	    .n_modes = 1,
+	    .contenders = {"dray"},
+	    .n_contenders = 1,
+	    .workloads = {workload_find("W0")},
+	    .n_workloads = 1,
 	    .sizes = {4096},
 	    .n_sizes = 1,
 	    .threads = {1},
 	    .n_threads = 1,
 	    .seconds = 1,
-	    .cost = {HARDWARE_INVALIDATE_NS, HARDWARE_PIN_NS, false},
 	};
 	struct map_world world;
 	const char *error;
+	unsigned total;
 	int code;
 
 	if (argp_parse(&argp, argc, argv, 0, NULL, &o))
 		return CMD_USAGE;
 	check_options(&o);
-	if (map_world_open(&world, o.backend, o.device, &o.cost,
-			   (unsigned)greatest(o.threads, o.n_threads), greatest(o.sizes, o.n_sizes),
-			   &error)) {
-		return cmd_fail("dray bench map", error);
-	}
-	code = measure(&o, &world);
+	total = count_modes(&o) * o.n_workloads * o.n_sizes * o.n_threads;
+	if (map_world_open(&world, &o.config, &error))
+		return cmd_fail(me, error);
+	code = measure(&o, &world, total);
 	if (!code)
 		code = check_domain(&world);
 	map_world_close(&world);

@@ -41,6 +41,7 @@ int cmd_doctor(int argc, char **argv)
 	    NULL,
 	    NULL,
 	    NULL};
+	struct doctor_world world = doctor_this_machine;
 	struct doctor_report report = {0};
 	bool json = false;
 	int code;
@@ -48,8 +49,10 @@ int cmd_doctor(int argc, char **argv)
 	if (argp_parse(&argp, argc, argv, 0, NULL, &json))
 		return CMD_USAGE;
 	setlocale(LC_CTYPE, "");
-	doctor_host(&doctor_this_machine, &report);
-	doctor_devices(&doctor_this_machine, &report);
+	world.probe_costs = doctor_measure;
+	doctor_host(&world, &report);
+	doctor_devices(&world, &report);
+	doctor_costs(&world, &report);
 	code = report.ready ? CMD_GOOD : CMD_FAILED;
 	if (report.out_of_memory) {
 		code = cmd_fail("dray doctor", "no memory for the report; free some");

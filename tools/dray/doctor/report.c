@@ -144,11 +144,44 @@ static struct json_object *device_json(const struct doctor_device *d)
 	return o;
 }
 
+static struct json_object *ns_json(const uint32_t ns[DOCTOR_COST_SIZES])
+{
+	struct json_object *list = json_object_new_array();
+
+	for (unsigned i = 0; i < DOCTOR_COST_SIZES; i++)
+		json_object_array_add(list, json_object_new_int64(ns[i]));
+	return list;
+}
+
+static struct json_object *costs_json(const struct doctor_costs *c)
+{
+	struct json_object *o = json_object_new_object();
+	struct json_object *sizes = json_object_new_array();
+
+	for (unsigned i = 0; i < DOCTOR_COST_SIZES; i++)
+		json_object_array_add(sizes, json_object_new_uint64(doctor_cost_size[i]));
+	json_object_object_add(o, "backend", json_object_new_string(c->backend));
+	json_object_object_add(o, "device", json_object_new_string(c->device));
+	json_object_object_add(o, "cost_model", json_object_new_string(c->model));
+	json_object_object_add(o, "sizes", sizes);
+	json_object_object_add(o, "slot_ns", json_object_new_int64(c->slot_ns));
+	json_object_object_add(o, "copy_ns", ns_json(c->copy_ns));
+	json_object_object_add(o, "map_ns", ns_json(c->map_ns));
+	json_object_object_add(o, "lazy_map_ns", ns_json(c->lazy_map_ns));
+	json_object_object_add(o, "copy_up_to", json_object_new_uint64(c->copy_up_to));
+	json_object_object_add(o, "copy_up_to_once", json_object_new_uint64(c->copy_up_to_once));
+	json_object_object_add(o, "lazy_copy_up_to", json_object_new_uint64(c->lazy_copy_up_to));
+	json_object_object_add(o, "lazy_copy_up_to_once",
+			       json_object_new_uint64(c->lazy_copy_up_to_once));
+	return o;
+}
+
 int doctor_print_json(const struct doctor_report *r)
 {
 	struct json_object *all = json_object_new_object();
 	struct json_object *checks = json_object_new_array();
 	struct json_object *devices = json_object_new_array();
+	struct json_object *costs = json_object_new_array();
 	const char *text;
 	int err = 0;
 
@@ -163,6 +196,9 @@ int doctor_print_json(const struct doctor_report *r)
 	json_object_object_add(all, "ready", json_object_new_boolean(r->ready));
 	json_object_object_add(all, "checks", checks);
 	json_object_object_add(all, "devices", devices);
+	for (size_t i = 0; i < r->n_costs; i++)
+		json_object_array_add(costs, costs_json(&r->costs[i]));
+	json_object_object_add(all, "costs", costs);
 	text =
 	    json_object_to_json_string_ext(all, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
 						    JSON_C_TO_STRING_NOSLASHESCAPE);

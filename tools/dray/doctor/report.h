@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "doctor/costs.h"
+
 enum doctor_state {
 	DOCTOR_GOOD,
 	DOCTOR_BAD,  /* something does not work, or soon will not; there is a fix */
@@ -48,6 +50,8 @@ struct doctor_report {
 	size_t n_lines;
 	struct doctor_device *devices; /* those that work first */
 	size_t n_devices;
+	struct doctor_costs costs[2]; /* of the backends that could be asked */
+	size_t n_costs;
 	bool ready; /* at least one device works */
 	bool out_of_memory;
 };

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct doctor_costs;
+
 struct doctor_world {
 	const char *sys, *proc, *dev; /* "/sys", "/proc", "/dev" */
 	/*
@@ -20,6 +22,8 @@ struct doctor_world {
 	 * want of interrupt remapping; -errno.
 	 */
 	int (*probe_group)(const char *container, const char *group);
+	/* doctor_measure() */
+	int (*probe_costs)(const char *device, struct doctor_costs *ret_costs);
 };
 
 extern const struct doctor_world doctor_this_machine;
@@ -29,6 +33,8 @@ struct doctor_report;
 /* The parts of a report. world_host.c and world_pci.c tell what each looks at. */
 void doctor_host(const struct doctor_world *w, struct doctor_report *r);
 void doctor_devices(const struct doctor_world *w, struct doctor_report *r);
+/* After the devices: what copying and mapping cost here. */
+void doctor_costs(const struct doctor_world *w, struct doctor_report *r);
 
 /* The first line of a file below @root, without its newline; false: not there or empty. */
 bool doctor_read(char *text, size_t size, const char *root, const char *fmt, ...)
