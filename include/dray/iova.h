@@ -35,7 +35,8 @@ struct dray_iova_opts {
  * @quota_bytes: what threads' magazines may hold at the utmost, now
  * @population_bytes: what caches have out, live or free; at most 1.25 * (peak_live + quota)
  * @peak_population_bytes: the most it has been
- * @peak_live_bytes: most live ones that came from caches, as far as their growth has seen
+ * @peak_live_bytes: most live ones that came from caches, as whole slots, as far as their growth has
+ *                   seen
  * @depot_full: full magazines that no thread holds
  * @depot_empty: empty magazines that no thread holds
  * @refills: times a magazine was filled from a chunk

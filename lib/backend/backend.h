@@ -101,14 +101,16 @@ struct dr_backend_ops {
 
 	/*
 	 * Map one range of at most max_op bytes, granule-aligned. @bits: DR_PTE_READ, DR_PTE_WRITE,
-	 * owner, DR_PTE_CONTINUE where it goes on from the piece before; passed on to the table. 0; -EFAULT cannot be pinned; -ENOMEM; -ENOSPC no entries; -EEXIST something is
-	 * there that is not dray's; -EINVAL.
+	 * owner, DR_PTE_CONTINUE where it goes on from the piece before; passed on to the table.
+	 * 0; -EFAULT cannot be pinned; -ENOMEM; -ENOSPC no entries; -EEXIST something is there that
+	 * is not dray's; -EINVAL.
 	 */
 	int (*map)(struct dr_backend *be, dray_iova_t iova, void *va, size_t len, uint64_t bits);
 	/*
-	 * Unmap one range of whole mappings or pieces of one, as they were mapped. *ret_gone: bytes from the start that
-	 * are certainly gone; equal to @len on success. A success of the kernel's that reports
-	 * another size is -EIO with *ret_gone = @len: nothing is mapped there any more.
+	 * Unmap one range of whole mappings or pieces of one, as they were mapped. *ret_gone: bytes
+	 * from the start that are certainly gone; equal to @len on success. A success of the
+	 * kernel's that reports another size is -EIO with *ret_gone = @len: nothing is mapped there
+	 * any more.
 	 */
 	int (*unmap)(struct dr_backend *be, dray_iova_t iova, size_t len, size_t *ret_gone);
 	/*

@@ -215,7 +215,7 @@ static inline void dr_domain_leave(struct dray_domain *dom)
 {
 	/* Release: what this thread did to the domain comes before its teardown. */
 	dr_count_order(&dom->io.counters, DR_ENDED, 1, memory_order_release);
-	/* The compiler may not read ahead; the processor is held by the closer's barrier (domain.c, 4). */
+	/* The compiler may not read ahead; the processor is held by the closer's barrier: domain.c 4. */
 	atomic_signal_fence(memory_order_seq_cst);
 	if (__builtin_expect(atomic_load_explicit(&dom->state, memory_order_relaxed) == DR_CLOSING,
 			     0))

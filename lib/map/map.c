@@ -113,7 +113,8 @@ static int map_granules(const struct dr_call *call, const struct dr_map_args *a,
 		return err;
 	}
 	*ret_iova = first + s.off;
-	*ret_handle = (uint64_t)(s.len >> __builtin_ctzll(dom->io.granule_mask + 1)) << 1 | (guard != 0);
+	*ret_handle = (uint64_t)(s.len >> __builtin_ctzll(dom->io.granule_mask + 1)) << 1 |
+		      (guard != 0);
 	return 0;
 }
 

@@ -71,7 +71,8 @@ void dr_call_fail(struct dr_call *call);
 int dr_map_one(struct dray_device *dev, const struct dr_map_args *a, struct dray_mapping *ret_map);
 
 /*
- * Zeroes *m. @strictly: no device reaches it on return, whatever the domain's mode. False when the buffer is not the caller's to reuse: the backend refused to let go of
+ * Zeroes *m. @strictly: no device reaches it on return, whatever the domain's mode.
+ * False when the buffer is not the caller's to reuse: the backend refused to let go of
  * it, or the receipt was not live.
  */
 bool dr_unmap_one(struct dray_mapping *m, bool strictly);

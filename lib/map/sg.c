@@ -322,7 +322,8 @@ static inline unsigned skip(struct dray_sg *sg, unsigned n, unsigned i, uint64_t
 
 /*
  * Take back elements [0, end), which were acted on, and the counts of those planned behind them;
- * forget all of them. Returns how many of the list's receipts have ended; *ret_registered: elements counted back.
+ * forget all of them. Returns how many of the list's receipts have ended; *ret_registered: elements
+ * counted back.
  */
 static unsigned take_back(struct dray_domain *dom, struct dray_sg *sg, unsigned n, unsigned end,
 			  dray_iova_t first, unsigned *ret_registered)
