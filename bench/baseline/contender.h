@@ -50,10 +50,11 @@ struct contender {
 	void (*population)(void *ctx, struct contender_population *ret_population);
 	/* Runs @t's workload by workload_run() with the two above compiled in. */
 	int (*run)(void *ctx, struct workload_thread *t, uint64_t n);
+	unsigned waits; /* most ranges of one thread that wait for a flush after they were freed */
 };
 
-extern const struct contender contender_dray, contender_dray_tree, contender_rcache_unbounded,
-	contender_rcache_fixed_depot, contender_rbtree, contender_floor, contender_floor_called,
+extern const struct contender contender_dray, contender_dray_tree, contender_dray_lazy,
+	contender_rcache_unbounded, contender_rcache_fixed_depot, contender_rbtree, contender_floor, contender_floor_called,
 	contender_floor_sized;
 #ifdef WITH_DPDK
 extern const struct contender contender_dpdk;

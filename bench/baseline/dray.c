@@ -10,6 +10,7 @@
 #include <dray/iova.h>
 
 #include "baseline/contender.h"
+#include "baseline/dray.h"
 #include "iova/cache.h"
 #include "iova/pieces.h"
 #include "iova/space.h"
@@ -76,9 +77,9 @@ static void add_chunks_locked(const struct dr_cache *c, struct contender_populat
 	}
 }
 
-static void population(void *ctx, struct contender_population *ret_population)
+void contender_dray_population(void *space, struct contender_population *ret_population)
 {
-	struct dray_iova_space *s = ctx;
+	struct dray_iova_space *s = space;
 
 	*ret_population = (struct contender_population){ 0 };
 	pthread_mutex_lock(&s->lock);
@@ -100,7 +101,7 @@ const struct contender contender_dray = {
 	.close = close_either,
 	.alloc = take,
 	.free = give,
-	.population = population,
+	.population = contender_dray_population,
 	.run = run,
 };
 
@@ -111,6 +112,6 @@ const struct contender contender_dray_tree = {
 	.close = close_either,
 	.alloc = take,
 	.free = give,
-	.population = population,
+	.population = contender_dray_population,
 	.run = run,
 };

@@ -6,6 +6,7 @@
 const struct contender *const contenders[] = {
 	&contender_dray,
 	&contender_dray_tree,
+	&contender_dray_lazy,
 	&contender_rcache_unbounded,
 	&contender_rcache_fixed_depot,
 	&contender_rbtree,

@@ -10,7 +10,7 @@ import sys
 import unittest
 
 DRAY = sys.argv.pop(1)
-CONTENDERS = ["dray", "dray-tree", "rcache", "rcache-fixed-depot", "rbtree", "floor", "floor-called",
+CONTENDERS = ["dray", "dray-tree", "dray-lazy", "rcache", "rcache-fixed-depot", "rbtree", "floor", "floor-called",
               "floor-sized"]
 FIELDS = ["ops", "ops_per_s", "spread", "ns_batch64_p50", "ns_batch64_p99", "ns_batch64_p999",
           "live", "population", "leaf_tables", "leaf_tables_per_1000",

@@ -40,9 +40,9 @@ struct options {
 };
 
 static const struct argp_option option_list[] = {
-	{ "contender", 'c', "LIST", 0, "dray, dray-tree, rcache (rcache-unbounded), "
-	  "rcache-fixed-depot, rbtree, floor, floor-called, floor-sized, and dpdk where it was "
-	  "built with that (default: dray,rcache,rbtree,floor)", 0 },
+	{ "contender", 'c', "LIST", 0, "dray, dray-tree, dray-lazy (frees through the "
+	  "flush queue), rcache (rcache-unbounded), rcache-fixed-depot, rbtree, floor, "
+	  "floor-called, floor-sized, and dpdk where it was built with that (default: dray,rcache,rbtree,floor)", 0 },
 	{ "workload", 'w', "LIST", 0, "W0 to W12, or all (default W0)", 0 },
 	{ "threads", 't', "LIST", 0, "how many threads at once (default 1)", 0 },
 	{ "live", 'l', "N", 0, "long-lived ranges held meanwhile (default 0; of W11 40000)", 0 },

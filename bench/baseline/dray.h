@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef BENCH_BASELINE_DRAY_H
+#define BENCH_BASELINE_DRAY_H
+
+#include "baseline/contender.h"
+
+/* What a space of this library has taken; see dray.c. */
+void contender_dray_population(void *space, struct contender_population *ret_population);
+
+#endif
