@@ -86,14 +86,17 @@ unsigned nvme_vector_make(uint64_t seed, uint64_t n, unsigned char *mem, size_t 
 
 void nvme_vector_scatter(const struct iovec *iov, unsigned n, const unsigned char *from)
 {
+	/* An empty element may be nowhere, which memcpy() may not be given. */
 	for (unsigned i = 0; i < n; from += iov[i++].iov_len)
-		memcpy(iov[i].iov_base, from, iov[i].iov_len);
+		if (iov[i].iov_len)
+			memcpy(iov[i].iov_base, from, iov[i].iov_len);
 }
 
 void nvme_vector_gather(const struct iovec *iov, unsigned n, unsigned char *to)
 {
 	for (unsigned i = 0; i < n; to += iov[i++].iov_len)
-		memcpy(to, iov[i].iov_base, iov[i].iov_len);
+		if (iov[i].iov_len)
+			memcpy(to, iov[i].iov_base, iov[i].iov_len);
 }
 
 bool nvme_vector_guarded(const struct iovec *iov, unsigned n, const unsigned char *mem, size_t room,
