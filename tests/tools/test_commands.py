@@ -111,7 +111,8 @@ class Bench(Commands):
         for r in results:
             calls, copies = r["backend_calls_per_1000"], r["bounces_per_1000"]
             if r["mode"] in ("strict", "lazy"):
-                self.assertGreater(calls, 1900)
+                # Two each, less what a short run had under way when it was counted.
+                self.assertGreater(calls, 1500)
                 self.assertEqual(copies, 0)
             elif r["mode"] == "region":
                 self.assertEqual((calls, copies, r["invalidations_per_1000"]), (0, 0, 0))
@@ -124,14 +125,15 @@ class Bench(Commands):
 
     def test_automatic(self):
         # Nothing is cheaper than a map that costs nothing but its bytes; a copy is, than 1 ms.
-        def ways(*cost):
+        def ways(sizes, *cost):
             return {(r["mode"], r["size"]): r["bounces_per_1000"] for r in
-                    self.measure("--mode", "strict,bounce,auto,auto-strict", "--size",
-                                 "4k,64k,1m", *cost)["results"]}
+                    self.measure("--mode", "strict,bounce,auto,auto-strict", "--size", sizes,
+                                 *cost)["results"]}
 
-        cheap = ways("--invalidate-ns", "0", "--pin-ns", "0")
+        cheap = ways("64k,1m", "--invalidate-ns", "0", "--pin-ns", "0")
         self.assertEqual((cheap["auto", 65536], cheap["auto", 1 << 20]), (0, 0))
-        dear = ways("--invalidate-ns", "1000000", "--pin-ns", "20000")
+        # So dear that a copy is cheaper under a sanitizer on a busy machine, too.
+        dear = ways("4k,64k", "--invalidate-ns", "3000000", "--pin-ns", "40000")
         for size in (4096, 65536):
             self.assertGreater(dear["auto-strict", size], 900)
             self.assertGreater(dear["auto", size], 900)
