@@ -61,8 +61,10 @@ static void there_and_back(const struct iovec *iov, unsigned n, uint64_t lba, un
 	assert_int_equal(nvme_flush(q), 0);
 	stack_image_read(&s, lba * 512, image, len);
 	assert_memory_equal(image, flat, len);
-	for (unsigned i = 0; i < n; i++)
-		memset(iov[i].iov_base, 0xa5, iov[i].iov_len);
+	for (unsigned i = 0; i < n; i++) {
+		if (iov[i].iov_len)
+			memset(iov[i].iov_base, 0xa5, iov[i].iov_len);
+	}
 	if (nvme_readv(q, lba, iov, n))
 		fail_msg("read: %s", dray_errmsg());
 	nvme_vector_gather(iov, n, image);
