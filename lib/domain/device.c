@@ -282,7 +282,6 @@ static void init_device(struct dray_device *dev, const char *name, const struct 
 	dev->min_align = o->min_align;
 	dev->flags = o->flags;
 	dev->holds = 0;
-	dev->own_pool = NULL;
 	snprintf(dev->name, sizeof(dev->name), "%s", name);
 }
 
@@ -500,14 +499,10 @@ static int move(struct dray_device *dev, struct dr_attachment *was, struct dray_
 int dray_device_set_domain(struct dray_device *dev, struct dray_domain *dom)
 {
 	struct dr_attachment *was;
-	int err;
+	int err = dr_device_check(dev);
 
-	if (!dev)
-		return dr_fail(EINVAL, "device is NULL; open one first");
-	if (dr_device_is_forked(dev))
-		return dr_fail(EPERM, "this process was forked after the device was opened; open "
-			       "a domain of its own");
-	err = dr_domain_check(dom);
+	if (!err)
+		err = dr_domain_check(dom);
 	if (err)
 		return err;
 	was = hold_here(dev);
@@ -559,12 +554,10 @@ int dray_device_set_mask(struct dray_device *dev, uint64_t mask)
 {
 	struct dr_attachment *att;
 	struct dray_domain *dom;
-	int err;
+	int err = dr_device_check(dev);
 
-	if (!dev)
-		return dr_fail(EINVAL, "device is NULL; open one first");
-	if (dr_device_is_forked(dev))
-		return dr_fail(EPERM, "this process was forked after the device was opened");
+	if (err)
+		return err;
 	if (!is_ones(mask))
 		return dr_fail(EINVAL, "mask 0x%" PRIx64 " is not a mask of ones; use 2^n - 1",
 			       mask);

@@ -394,16 +394,34 @@ int dr_domain_check(const struct dray_domain *dom)
 	return 0;
 }
 
-int dr_domain_enter(struct dray_device *dev, struct dray_domain **ret_dom, unsigned *ret_owner)
+int dr_device_check(const struct dray_device *dev)
 {
-	struct dr_attachment *att;
-	struct dray_domain *dom;
-
 	if (!dev)
 		return dr_fail(EINVAL, "device is NULL; open one first");
 	if (dr_device_is_forked(dev))
 		return dr_fail(EPERM, "this process was forked after the device was opened; open "
 			       "a domain of its own");
+	return 0;
+}
+
+int dr_device_domain(const struct dray_device *dev, struct dray_domain **ret_dom)
+{
+	int err = dr_device_check(dev);
+
+	if (err)
+		return err;
+	*ret_dom = dray_device_get_domain(dev);
+	return *ret_dom ? 0 : dr_fail(EINVAL, "device %p is closed; open it again",
+				      (const void *)dev);
+}
+
+int dr_domain_enter(struct dray_device *dev, struct dray_domain **ret_dom, unsigned *ret_owner)
+{
+	struct dr_attachment *att;
+	struct dray_domain *dom;
+
+	if (!dev || dr_device_is_forked(dev))
+		return dr_device_check(dev);
 	dr_rcu_read_lock();
 	att = atomic_load_explicit(&dev->here, memory_order_acquire);
 	if (!att) {

@@ -112,7 +112,6 @@ struct dray_device {
 	uint32_t flags;                       /* DRAY_DEVICE_*; constant while open */
 	/* No limit but the mask, and coherent. Written under attach_lock; see registered.c. */
 	_Atomic bool plain;
-	struct dr_bounce_pool_set *own_pool;  /* constant while open; NULL: the domain's */
 	unsigned holds;                       /* links and pools; guarded by dr_life_lock */
 	char name[64];                        /* constant while open */
 };
@@ -130,6 +129,15 @@ int dr_domain_enter(struct dray_device *dev, struct dray_domain **ret_dom, unsig
 
 /* Is this a domain that this process may use? 0; -EINVAL NULL or closed; -EPERM forked child. */
 int dr_domain_check(const struct dray_domain *dom);
+
+/* Is this a device that this process may use? 0; -EINVAL NULL; -EPERM forked child. */
+int dr_device_check(const struct dray_device *dev);
+
+/*
+ * The same, and the domain it is in, which is not held: what is constant in it may be read as long
+ * as the device stays there. 0; as above, and -EINVAL closed.
+ */
+int dr_device_domain(const struct dray_device *dev, struct dray_domain **ret_dom);
 
 static inline bool dr_domain_is_forked(const struct dray_domain *dom)
 {

@@ -54,15 +54,12 @@ int dray_coherent_alloc(struct dray_device *dev, size_t len, uint32_t flags, voi
 {
 	struct dr_map_args a = { .dir = DRAY_BIDIRECTIONAL, .iova = DRAY_IOVA_NONE,
 				 .whole = true };
-	struct dray_domain *dom = dray_device_get_domain(dev);
+	struct dray_domain *dom;
 	struct dray_mapping m;
-	int err;
+	int err = dr_device_domain(dev, &dom);
 
-	if (!dom)
-		return dr_fail(EINVAL, "device is NULL or closed; open one first");
-	if (dr_device_is_forked(dev))
-		return dr_fail(EPERM, "this process was forked after the device was opened; open "
-			       "a domain of its own");
+	if (err)
+		return err;
 	if (!ret_va || !ret_map)
 		return dr_fail(EINVAL, "%s is NULL; pass one", ret_va ? "ret_map" : "ret_va");
 	if (flags)

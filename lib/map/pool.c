@@ -117,15 +117,12 @@ static int measure(struct dray_pool *p, size_t block, size_t align, size_t bound
 int dray_pool_open(struct dray_device *dev, size_t block, size_t align, size_t boundary,
 		   struct dray_pool **ret_pool)
 {
-	struct dray_domain *dom = dray_device_get_domain(dev);
+	struct dray_domain *dom;
 	struct dray_pool *p;
-	int err;
+	int err = dr_device_domain(dev, &dom);
 
-	if (!dom)
-		return dr_fail(EINVAL, "device is NULL or closed; open one first");
-	if (dr_device_is_forked(dev))
-		return dr_fail(EPERM, "this process was forked after the device was opened; open "
-			       "a domain of its own");
+	if (err)
+		return err;
 	if (!ret_pool)
 		return dr_fail(EINVAL, "ret_pool is NULL; pass where the pool goes");
 	p = dr_alloc(sizeof(*p));
@@ -291,16 +288,17 @@ void dray_pool_close(struct dray_pool *p)
 
 	if (!p || p->process != dr_process_id())
 		return;
-	for (unsigned i = 0; i < p->n_slabs; i++) {
+	for (unsigned i = 0; i < p->n_slabs; i++)
 		out += p->slabs[i].out;
-		dray_coherent_free(p->dev, p->slabs[i].va, &p->slabs[i].m);
-		dr_free(p->slabs[i].bits);
-	}
 	if (out) {
-		/* The device holds its domain, and the pool its device. */
+		/* Before the slabs go: the device may have left this domain, which they hold. */
 		dr_count(&p->dom->io.counters, DR_LEAKS, out);
 		dr_log(&p->dom->io.log, LOG_WARNING, "pool closed with %u blocks of %zu bytes out",
 		       out, p->block);
+	}
+	for (unsigned i = 0; i < p->n_slabs; i++) {
+		dray_coherent_free(p->dev, p->slabs[i].va, &p->slabs[i].m);
+		dr_free(p->slabs[i].bits);
 	}
 	pthread_mutex_destroy(&p->lock);
 	dr_device_unhold(p->dev);

@@ -14,15 +14,15 @@
  *    whole, and where the backend's longest call would be passed. Nothing but the elements' granules
  *    is ever mapped: there is no padding.
  *
- * 3. Two passes. Plan: each element gets its way and the flags that say where runs and blocks begin;
- *    registered elements are counted, in the call's read section. Act: block by block, place and
- *    map; slots are filled. Then the segments are counted, before one is written: more than there
- *    are elements is -EMSGSIZE. A failure at any point takes back what was done, in reverse.
+ * 3. Two passes. Plan: each element gets its way; registered elements are counted, in the call's
+ *    read section. Act: block by block, measured, placed and mapped; slots are filled. Then the
+ *    segments are counted, before one is written: more than there are elements is -EMSGSIZE. A
+ *    failure at any point takes back what was done, in reverse.
  *
- * 4. The receipt is in the elements' cookies: element 0 names the domain, every other where its
- *    block begins; the second cookie is as in receipt.h, with a handle that holds the length of the
- *    block that begins here, or none. The block of element 0 begins with segment 0. So nothing is
- *    allocated, and unmap needs the original count but looks at no segment but the first.
+ * 4. The receipt is in the elements' cookies: element 0 names the domain, every other where it
+ *    begins itself; the second cookie is as in receipt.h, with a handle that holds the length of the
+ *    block that begins in this element's granule, or none. Element 0 begins with segment 0. So
+ *    nothing is allocated, and unmap needs the original count but looks at no segment but the first.
  *
  * 5. A list of one element is a map call of its own.
  */
@@ -115,7 +115,8 @@ static enum dr_way way_of(const struct dray_sg *e, uint64_t *ret_handle)
 
 /*
  * Inside the read section: the way of each element. The handle of one to be copied is the reason
- * for now, of one to be mapped 0. Returns whether any exposes more of a granule than itself.
+ * until it has a slot, of one to be mapped 0. Returns whether any exposes more of a granule than
+ * itself.
  */
 static bool plan(const struct dr_call *call, struct dray_sg *sg, unsigned n)
 {

@@ -180,13 +180,12 @@ static int sync_stretch(const struct dray_device *dev, struct dray_domain *dom, 
 static int sync_iova(struct dray_device *dev, dray_iova_t iova, size_t len, enum dray_dir dir,
 		     bool to_device)
 {
-	struct dray_domain *dom = dray_device_get_domain(dev);
+	struct dray_domain *dom;
 	uint64_t granule;
+	int err = dr_device_domain(dev, &dom);
 
-	if (!dom)
-		return dr_fail(EINVAL, "device is NULL or closed; open one first");
-	if (dr_device_is_forked(dev))
-		return dr_fail(EPERM, "this process was forked after the device was opened");
+	if (err)
+		return err;
 	if ((unsigned)dir > DRAY_FROM_DEVICE)
 		return dr_fail(EINVAL, "direction %u is unknown; use enum dray_dir", (unsigned)dir);
 	if (len && iova + len - 1 < iova)
@@ -207,8 +206,8 @@ static int sync_iova(struct dray_device *dev, dray_iova_t iova, size_t len, enum
 	for (size_t done = 0; done < len;) {
 		size_t room = (size_t)(granule - ((iova + done) & (granule - 1)));
 		size_t now = len - done < room ? len - done : room;
-		int err = sync_stretch(dev, dom, iova + done, now, dir, to_device);
 
+		err = sync_stretch(dev, dom, iova + done, now, dir, to_device);
 		if (err)
 			return err;
 		done += now;

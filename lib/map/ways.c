@@ -27,6 +27,9 @@
 #include <inttypes.h>
 #include <sys/mman.h>
 
+_Static_assert((int)DR_BOUNCE_WHYS - 1 <= DR_BOUNCE_WHY_LAST - DR_BOUNCE_WHY,
+	       "a counter for each reason");
+
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ  22
 #define MADV_POPULATE_WRITE 23
@@ -93,7 +96,6 @@ int dr_way_bounce(const struct dr_call *call, void *va, size_t len, enum dr_boun
 		.min_align = dev->min_align, .boundary_mask = dev->boundary_mask,
 		.owner_bits = dr_pte_owner_bits(call->owner),
 		.trusted = call->trusted, .uncached = call->uncached, .keep_offset = true,
-		.own = dev->own_pool,
 	};
 	int err;
 

@@ -39,7 +39,7 @@ enum dr_counter {
 	DR_PARTIAL_BEGUN, /* mappings that expose more of a granule than their buffer */
 	DR_PARTIAL_ENDED,
 	DR_BOUNCE_WHY, /* one for each reason, see bounce/why.h */
-	DR_BOUNCE_WHY_LAST = DR_BOUNCE_WHY + 7,
+	DR_BOUNCE_WHY_LAST = DR_BOUNCE_WHY + 7, /* ways.c checks that they have room */
 	DR_BOUNCE_MAPS,
 	DR_BOUNCE_IN_BYTES,  /* copied at map and by sync for device */
 	DR_BOUNCE_OUT_BYTES, /* copied at unmap and by sync for cpu */

@@ -290,6 +290,29 @@ static void test_holds(void **state)
 	assert_true(rig_is_gone(dom));
 }
 
+/* What it leaks is told to the domain it leaks in, which only its blocks may still hold. */
+static void test_leaks_where_it_was(void **state)
+{
+	struct dray_domain *next = rig_open();
+	struct dray_pool *pool;
+	struct block b;
+
+	(void)state;
+	open_all();
+	assert_int_equal(dray_pool_open(dev, 512, 0, 0, &pool), 0);
+	take(pool, &b, 512);
+	assert_int_equal(dray_device_set_domain(dev, next), 0);
+	dray_domain_close(dom);
+	assert_false(rig_is_gone(dom));
+	dray_pool_close(pool);
+	assert_non_null(strstr(rig_log, "1 blocks"));
+	assert_true(rig_is_gone(dom));
+	assert_int_equal(rig_stats(next).leaks, 0);
+	dray_device_close(dev);
+	dray_domain_close(next);
+	assert_true(rig_is_gone(next));
+}
+
 /* A device with short segments or close boundaries can have small blocks. */
 static void test_device_limits(void **state)
 {
@@ -415,6 +438,7 @@ int main(void)
 		TEST(test_wrong_frees),
 		TEST(test_leaks),
 		TEST(test_holds),
+		TEST(test_leaks_where_it_was),
 		TEST(test_device_limits),
 		TEST(test_no_memory),
 		/* Threads allocate and free in these, and the counts above are plain. */
