@@ -208,15 +208,9 @@ int dray_prp_build(const struct dray_sg *sg, unsigned nsegs, size_t off, size_t 
 	if (rc)
 		return rc;
 	need = lists_of(entries, page);
-	if (!ret_prp || (need && !lists))
-		return dr_fail(EINVAL, "no place for %s was given; pass one",
-			       ret_prp ? "the PRP list" : "the PRP entries");
-	if (need > n_lists)
-		return dr_fail(EMSGSIZE,
-			       "%" PRIu64 " PRP entries need %" PRIu64 " list pages, %u were given; "
-			       "pass more or describe a smaller part",
-			       entries, need, n_lists);
-	rc = dr_lists_check(lists, need, ENTRY, page);
+	if (!ret_prp)
+		return dr_fail(EINVAL, "no place for the PRP entries was given; pass one");
+	rc = dr_lists_check(lists, n_lists, need, ENTRY, page);
 	if (rc)
 		return rc;
 

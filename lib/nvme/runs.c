@@ -77,10 +77,17 @@ bool dr_runs_next(struct dr_runs *r, struct dr_run *ret_run)
 	return true;
 }
 
-int dr_lists_check(const struct dray_nvme_list *lists, uint64_t n, size_t va_align,
+int dr_lists_check(const struct dray_nvme_list *lists, unsigned n, uint64_t need, size_t va_align,
 		   size_t iova_align)
 {
-	for (uint64_t i = 0; i < n; i++)
+	if (need && !lists)
+		return dr_fail(EINVAL, "no list pages were given, and %" PRIu64 " are needed; "
+			       "pass them", need);
+	if (need > n)
+		return dr_fail(EMSGSIZE,
+			       "%" PRIu64 " list pages are needed, %u were given; pass more or "
+			       "describe a smaller part", need, n);
+	for (uint64_t i = 0; i < need; i++)
 		if (!lists[i].va || (uintptr_t)lists[i].va % va_align ||
 		    lists[i].iova % iova_align)
 			return dr_fail(EINVAL,

@@ -36,8 +36,11 @@ static inline uint64_t dr_list_pages(uint64_t n, size_t per)
 	return n <= per ? n != 0 : (n - 1 + per - 2) / (per - 1);
 }
 
-/* Are the first @n list pages there, and aligned? 0 or -EINVAL. */
-int dr_lists_check(const struct dray_nvme_list *lists, uint64_t n, size_t va_align,
+/*
+ * Are @need list pages among the @n that were given, and aligned? 0; -EINVAL; -EMSGSIZE too few for
+ * the transfer.
+ */
+int dr_lists_check(const struct dray_nvme_list *lists, unsigned n, uint64_t need, size_t va_align,
 		   size_t iova_align);
 
 static inline dray_le64 dr_le64(uint64_t v)

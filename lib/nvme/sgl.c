@@ -140,15 +140,9 @@ int dray_sgl_build(const struct dray_sg *sg, unsigned nsegs, size_t off, size_t 
 	if (rc)
 		return rc;
 	need = lists_of(descs, list_bytes);
-	if (!ret_sgl || (need && !lists))
-		return dr_fail(EINVAL, "no place for %s was given; pass one",
-			       ret_sgl ? "the SGL" : "the first SGL descriptor");
-	if (need > n_lists)
-		return dr_fail(EMSGSIZE,
-			       "%" PRIu64 " SGL descriptors need %" PRIu64 " list pages, %u were "
-			       "given; pass more or describe a smaller part",
-			       descs, need, n_lists);
-	rc = dr_lists_check(lists, need, DESC, DESC);
+	if (!ret_sgl)
+		return dr_fail(EINVAL, "no place for the first SGL descriptor was given; pass one");
+	rc = dr_lists_check(lists, n_lists, need, DESC, DESC);
 	if (rc)
 		return rc;
 
