@@ -59,6 +59,14 @@ perf_total() {
 	printf '%s\n' "$out" | sed -n 's/.*Collected : \([0-9]*\).*/\1/p'
 }
 
+# perf_callgrind FILE [OPTION...] PROGRAM...: what callgrind counts in it goes to FILE.
+perf_callgrind() {
+	local file=$1
+	shift
+	valgrind --tool=callgrind --callgrind-out-file="$file" "$@" >"$file.said" 2>&1 ||
+		perf_failed "$file.said"
+}
+
 # perf_instructions PAIRS CONTENDER WORKLOAD THREADS LIVE: of one operation. Two runs of different
 # length differ by the operations alone: what opens, fills and closes is in both.
 perf_instructions() {

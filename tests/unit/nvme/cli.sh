@@ -137,6 +137,9 @@ expect 0 '"bytes": 2097152' nvme identify --sim new --json
 expect 0 '"backend_calls_per_op": 2.0' nvme perf --sim new --seconds 1 --json
 expect 0 'calls per command  2.000' nvme perf --sim new --seconds 1 --rw write --size 64k --queues 2
 expect 1 'smaller commands' nvme perf --sim new --size 4M --qd 1 --seconds 1
+expect 0 '"ops": 5,' nvme perf --sim new --commands 5 --json
+expect 0 '"ops": 100,' nvme perf --sim new --commands 100 --queues 3 --qd 7 --mode lazy --json
+expect 2 "--commands '0'" nvme perf --sim new --commands 0
 
 # An output that takes nothing is a failure.
 cases=$((cases + 1))

@@ -95,7 +95,8 @@ static const struct argp copy_argp = {
 	.args_doc = "FILE",
 	.doc = "Write FILE onto a namespace through the driver, read it back into other memory, "
 	       "and compare (SHA-256, and every byte). Overwrites what is on the namespace there. "
-	       "With --sim an image that does not exist is created, large enough for FILE.",
+	       "4 queues of 8 commands of 128k unless told otherwise. With --sim an image that does "
+	       "not exist is created, large enough for FILE.",
 	.children = children,
 };
 
@@ -104,7 +105,7 @@ static const struct argp verify_argp = {
 	.parser = parse,
 	.args_doc = "FILE",
 	.doc = "Read back what `dray nvme copy FILE` wrote and compare it with FILE (SHA-256, and "
-	       "every byte). Writes nothing.",
+	       "every byte): 4 queues of 8 commands of 128k unless told otherwise. Writes nothing.",
 	.children = children,
 };
 

@@ -22,10 +22,11 @@
 #define DEFAULT_DEPTH   32u
 #define DEFAULT_BYTES   4096u
 #define DEFAULT_SECONDS 3u
+#define LONGEST_SECONDS 86400u
 /* A created image: far more blocks than a load that lasts seconds reads twice in a row. */
 #define IMAGE_BYTES (UINT64_C(256) << 20)
 
-enum { KEY_RW = 512, KEY_SECONDS, KEY_DESTROY, KEY_MEMORY };
+enum { KEY_RW = 512, KEY_SECONDS, KEY_COMMANDS, KEY_DESTROY, KEY_MEMORY };
 
 static const struct kind {
 	const char *name;
@@ -41,7 +42,8 @@ static const struct kind {
 struct job {
 	struct nvme_args args;
 	const struct kind *kind;
-	unsigned seconds;
+	unsigned seconds; /* 0: not said */
+	uint64_t commands; /* 0: however many the time allows */
 	bool destroy;
 	enum nvme_memory_kind memory;
 	/* Filled while it runs. */
@@ -56,6 +58,8 @@ struct job {
 static const struct argp_option options[] = {
 	{"rw", KEY_RW, "KIND", 0, "randread (default), randwrite, read or write", 0},
 	{"seconds", KEY_SECONDS, "N", 0, "how long (default 3)", 0},
+	{"commands", KEY_COMMANDS, "N", 0, "so many commands, however long that takes; with --seconds, "
+	 "at most", 0},
 	{"memory", KEY_MEMORY, "KIND", 0, "what buffers are: mmap (default), malloc or heap", 0},
 	{"destroy-data", KEY_DESTROY, NULL, 0, "allow writes to a real controller", 0},
 	{0},
@@ -88,7 +92,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 				   arg);
 		return 0;
 	case KEY_SECONDS:
-		j->seconds = (unsigned)nvme_args_number(state, "seconds", arg, 1, 86400);
+		j->seconds = (unsigned)nvme_args_number(state, "seconds", arg, 1, LONGEST_SECONDS);
+		return 0;
+	case KEY_COMMANDS:
+		j->commands = nvme_args_number(state, "commands", arg, 1, UINT64_C(1) << 40);
 		return 0;
 	case KEY_MEMORY:
 		memory = nvme_memory_find(arg);
@@ -105,6 +112,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 			argp_error(state, "--rw %s overwrites the data on %s; give --destroy-data "
 					  "if nobody needs it",
 				   j->kind->name, j->args.device);
+		if (!j->seconds)
+			j->seconds = j->commands ? LONGEST_SECONDS : DEFAULT_SECONDS;
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -115,8 +124,9 @@ static const struct argp argp = {
 	.options = options,
 	.parser = parse,
 	.doc = "Load a namespace with reads or writes of one size, every buffer mapped and "
-	       "unmapped for its command, and measure. With --sim an image that does not exist is "
-	       "created (256 MiB, sparse).",
+	       "unmapped for its command, and measure: 1 queue of 32 commands of 4096 bytes unless "
+	       "told otherwise. With --sim an image that does not exist is created (256 MiB, "
+	       "sparse), and --seed chooses the addresses too.",
 	.children = children,
 };
 
@@ -128,6 +138,7 @@ static int load(struct job *j, struct nvme_target *t)
 		.op = j->kind->op,
 		.sequential = j->kind->sequential,
 		.ns = (uint64_t)j->seconds * 1000000000,
+		.commands = j->commands,
 		.seed = j->args.seed ? j->args.seed : 1,
 		.memory = j->memory,
 	};
@@ -234,7 +245,6 @@ int cmd_nvme_perf(int argc, char **argv)
 		.args.depth = DEFAULT_DEPTH,
 		.args.io_bytes = DEFAULT_BYTES,
 		.kind = &kinds[0],
-		.seconds = DEFAULT_SECONDS,
 	};
 	struct nvme_target t;
 	char why[512];

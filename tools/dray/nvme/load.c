@@ -9,8 +9,8 @@
  *    to its callback, when the buffer is unmapped. The polling itself is part of it.
  * 3. Addresses are whole commands: the next one for a sequential load, one of all for a random one,
  *    by xorshift64* from the given seed, the same in every run.
- * 4. When the time is up, nothing new is submitted, and what is out is waited for and counted. The
- *    first failure ends it likewise.
+ * 4. When the time is up, or as many commands as were asked for have been submitted, nothing new
+ *    is, and what is out is waited for and counted. The first failure ends it likewise.
  */
 #include "nvme/load.h"
 
@@ -34,6 +34,7 @@ struct run {
 	const struct nvme_load *load;
 	struct nvme_load_result *res;
 	uint64_t places, next, random, end_ns; /* places: commands that fit onto the namespace */
+	uint64_t left;                         /* to be submitted */
 	uint32_t blocks;                       /* of one command */
 	unsigned n;
 	struct nvme_memory mem;
@@ -71,6 +72,7 @@ static void fly(struct flight *f, uint64_t now)
 	int rc;
 
 	f->start_ns = now;
+	r->left--;
 	rc = nvme_submit(f->q, r->load->op, choose(r) * r->blocks, f->mem, r->load->bytes, landed,
 			 f);
 	if (rc)
@@ -90,7 +92,7 @@ static void landed(void *ctx, int err, uint16_t status)
 	}
 	r->res->commands++;
 	nvme_hist_add(&r->res->latency, now - f->start_ns);
-	if (now < r->end_ns && !r->err)
+	if (now < r->end_ns && r->left && !r->err)
 		fly(f, now);
 }
 
@@ -127,6 +129,7 @@ static int open_run(struct run *r, const struct nvme_load *load, const struct nv
 		return dr_fail(EINVAL, "the namespace has %llu blocks, a command %u; use a larger "
 				       "namespace or smaller commands",
 			       (unsigned long long)info->blocks, r->blocks);
+	r->left = load->commands ? load->commands : UINT64_MAX;
 	r->n = info->queues * info->depth;
 	rc = nvme_memory_open(&r->mem, load->memory, load->dom, r->n, load->bytes);
 	if (rc)
@@ -151,7 +154,7 @@ int nvme_load_run(const struct nvme_load *load, struct nvme_load_result *ret)
 	r.res = ret;
 	start = dr_hooks->clock_ns();
 	r.end_ns = start + load->ns;
-	for (unsigned i = 0; i < r.n && !r.err; i++) {
+	for (unsigned i = 0; i < r.n && r.left && !r.err; i++) {
 		r.flights[i].run = &r;
 		r.flights[i].q = nvme_get_queue(load->ctrl, i % info->queues);
 		r.flights[i].mem = r.mem.bufs[i];

@@ -15,6 +15,7 @@ struct nvme_load {
 	bool sequential;
 	size_t bytes; /* of one command: whole blocks, at most max_transfer */
 	uint64_t ns;  /* how long new commands are submitted */
+	uint64_t commands; /* or until so many are; 0: no such limit */
 	uint64_t seed; /* of the random addresses; not 0 */
 	enum nvme_memory_kind memory; /* what the buffers are */
 };
@@ -24,7 +25,7 @@ struct nvme_load_result {
 	struct nvme_hist latency; /* from before the map to after the unmap, nanoseconds */
 };
 
-/* Every queue at its full depth until the time is up. 0 or -errno; nothing is out. */
+/* Every queue at its full depth until time or commands are up. 0 or -errno; nothing is out. */
 int nvme_load_run(const struct nvme_load *load, struct nvme_load_result *ret);
 
 #endif
