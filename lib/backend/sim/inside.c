@@ -9,6 +9,7 @@ void dr_sim_set_cost(struct dr_backend *be, uint32_t invalidate_ns, uint32_t pin
 {
 	struct dr_sim *s = dr_sim_of(be);
 
+	dr_sim_spin_ready();
 	atomic_store_explicit(&s->invalidate_ns, invalidate_ns, memory_order_relaxed);
 	atomic_store_explicit(&s->pin_ns_per_page, pin_ns_per_page, memory_order_relaxed);
 	atomic_store_explicit(&s->flags, flags, memory_order_relaxed);

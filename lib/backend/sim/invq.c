@@ -60,18 +60,6 @@ static void relax(void)
 #endif
 }
 
-static void spin_until(uint64_t start, uint64_t ns)
-{
-	while (dr_hooks->clock_ns() - start < ns)
-		relax();
-}
-
-void dr_sim_spin(uint64_t ns)
-{
-	if (ns)
-		spin_until(dr_hooks->clock_ns(), ns);
-}
-
 static void wait_for(struct dr_sim_device *dev, unsigned parity)
 {
 	/* Sequentially consistent: see 3; and what the access did comes before what follows. */
@@ -114,7 +102,7 @@ static void invalidate_locked(struct dr_sim *payer, uint64_t of, dray_iova_t fir
 
 	dr_iotlb_invalidate(of, first, last);
 	if (ns)
-		spin_until(start, ns);
+		dr_sim_spin_since(start, ns);
 	drain_locked(of == DR_IOTLB_ALL ? NULL : payer, left);
 	atomic_fetch_add_explicit(&payer->invalidations, 1, memory_order_relaxed);
 }

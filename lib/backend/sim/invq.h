@@ -47,8 +47,13 @@ void dr_invq_range(struct dr_sim *space, dray_iova_t first, dray_iova_t last);
 void dr_invq_domain(struct dr_sim *space);
 void dr_invq_global(struct dr_sim *space);
 
-/* Spend so many nanoseconds. */
+/* --- spin.c --- */
+
+/* Learn what spending needs to know of the clock. */
+void dr_sim_spin_ready(void);
+/* Spend so many nanoseconds; and so many since @start, by the clock, if they are not over. */
 void dr_sim_spin(uint64_t ns);
+void dr_sim_spin_since(uint64_t start, uint64_t ns);
 
 /* Empty, whatever state it was in. Nobody else is there. */
 void dr_invq_reset(void);

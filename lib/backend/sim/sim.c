@@ -34,8 +34,8 @@
  *    pinned and for tables. Unmap only if its range cuts what was mapped, or maps nothing; detach
  *    and invalidate never.
  *
- * 8. Costs are zero until dr_sim_set_cost(). They are spun by the hooks' clock: the pin's here,
- *    with no lock held, an invalidation's in the queue.
+ * 8. Costs are zero until dr_sim_set_cost(). They are spun (spin.c): the pin's here, with no lock
+ *    held, an invalidation's in the queue.
  *
  *               | map, unmap       invalidate        attach … detach    device access
  *    -----------+-----------------------------------------------------------------------

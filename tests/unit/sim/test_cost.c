@@ -119,6 +119,48 @@ static void leaving_costs_an_invalidation(void **state)
 	space_close(&to);
 }
 
+/* Map and unmap one page so often: how long that took, of which only pins cost anything. */
+static uint64_t pins(unsigned n)
+{
+	uint64_t t0 = rig_clock;
+
+	while (n--) {
+		space_map(&s, IOVA, mem, KB4, RW);
+		space_unmap(&s, IOVA, KB4);
+	}
+	return rig_clock - t0;
+}
+
+static void what_is_spun_too_long_is_paid_back(void **state)
+{
+	(void)state;
+	/* No multiple of it is any of the costs; the last is less than a look. */
+	rig_clock_step = 16;
+	dr_sim_set_cost(s.be, 0, 70, DRAY_SIM_NOCHECK);
+	assert_in_range(pins(1), 70, 70 + 16);
+	assert_in_range(pins(99), 99 * 70 - 16, 99 * 70 + 16);
+	dr_sim_set_cost(s.be, 0, 1001, DRAY_SIM_NOCHECK);
+	assert_in_range(pins(100), 100 * 1001, 100 * 1001 + 16);
+	dr_sim_set_cost(s.be, 0, 5, DRAY_SIM_NOCHECK);
+	assert_in_range(pins(100), 100 * 5, 100 * 5 + 2 * 16);
+}
+
+static void lose_the_processor(void)
+{
+	rig_clock += 1000000;
+	rig_clock_look = NULL;
+}
+
+static void a_lost_processor_is_not_paid_back(void **state)
+{
+	(void)state;
+	dr_sim_set_cost(s.be, 0, 700, DRAY_SIM_NOCHECK);
+	rig_clock_look = lose_the_processor;
+	assert_in_range(pins(1), 1000000, 1000700 + STEP);
+	assert_in_range(pins(1), 700, 700 + STEP);
+	assert_in_range(pins(10), 7000 - STEP, 7000 + STEP);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -128,6 +170,8 @@ int main(void)
 		T(pins_cost_by_the_page_and_outside_locks),
 		T(invalidations_cost_by_the_piece_and_under_the_lock),
 		T(leaving_costs_an_invalidation),
+		T(what_is_spun_too_long_is_paid_back),
+		T(a_lost_processor_is_not_paid_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
