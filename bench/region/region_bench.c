@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * bench-region [ROUNDS]: finding registered memory, dray and others, hot and at random over 1 TiB
- * of addresses, with 1, 1,000 and 60,000 regions, on one thread and beside a second one that does
- * the same; then pairs of a map and an unmap inside a region, and a region that comes and goes.
+ * bench-region [ROUNDS [WORLD]]: finding registered memory, dray and others, hot and at random over
+ * 1 TiB of addresses, with 1, 1,000 and 60,000 regions, on one thread and beside a second one that
+ * does the same; then pairs of a map and an unmap inside a region, and a region that comes and goes.
+ * Only lookups in worlds that have WORLD in their names, such as "64 KiB x 60000", if it is given.
  *
  * A round is one batch of each contender, one after the other, each timed alone and short against a
  * time slice, so that a batch is either undisturbed or an outlier; medians and quartiles are of
@@ -27,6 +28,7 @@
 static const uint64_t base = UINT64_C(0x7e0000000000), tib = UINT64_C(1) << 40;
 static const uint64_t mb2 = UINT64_C(1) << 21;
 static unsigned rounds = 400;
+static const char *only; /* worlds with this in their name; NULL: all, and the rest */
 
 /* One contender in one setting. */
 struct runner {
@@ -122,6 +124,9 @@ static void lookups(const char *where, struct world w, const char *const *names)
 	char what[64];
 	unsigned n = 0;
 
+	snprintf(what, sizeof(what), "%s x %u", where, w.n);
+	if (only && !strstr(what, only))
+		return;
 	for (; names[n]; n++) {
 		for (const struct contender *const *c = contenders; *c; c++)
 			if (!strcmp((*c)->name, names[n]))
@@ -187,6 +192,12 @@ static struct world scattered(uint32_t n)
 	return (struct world){ base, tib / n / mb2 * mb2, 65536, n };
 }
 
+/* The same close together: two in every 2 MiB, as few of them as make a leaf node necessary. */
+static struct world close_by(uint32_t n)
+{
+	return (struct world){ base, mb2 / 2, 65536, n };
+}
+
 static void churns(void)
 {
 	static const uint32_t sizes[] = { 1, 1000, 60000 };
@@ -214,12 +225,17 @@ int main(int argc, char **argv)
 		rounds = (unsigned)atoi(argv[1]);
 	if (rounds < 4)
 		rounds = 4;
+	if (argc > 2)
+		only = argv[2];
 	printf("%-28s %-12s %12s  %s\n", "", "", "median", "(quartiles), less the first's, ratio");
-	pairs();
-	churns();
+	if (!only) {
+		pairs();
+		churns();
+	}
 	for (unsigned i = 0; i < 3; i++)
 		lookups("1 TiB", spread(sizes[i]), large);
 	for (unsigned i = 1; i < 3; i++)
 		lookups("64 KiB", scattered(sizes[i]), small);
+	lookups("64 KiB close", close_by(60000), small);
 	return 0;
 }

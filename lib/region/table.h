@@ -25,6 +25,10 @@
  * A slot's word. Bits 12..47 are an address: what is behind an entry, or the leaf node a link leads
  * to. Bits 48..63 and 4..11 are a number of 24 bits: the index of an entry or a claim, or the
  * link's own. 0: nothing.
+ *
+ * An entry or a claim that is a link as well leads nowhere: it is of a part of the slot's keys. Of
+ * the word for the part's first page as many pages are taken, as numbers are, as lie before it. So
+ * the word for any page of the part is this one and the page's place in the slot, added.
  */
 #define DR_SLOT_ENTRY     UINT64_C(1)
 #define DR_SLOT_LINK      UINT64_C(2)
@@ -37,12 +41,20 @@ struct dr_leaf_node {
 	_Atomic uint64_t slot[DR_NODE_SLOTS]; /* written under the owner's lock */
 };
 
+/*
+ * Which part of its slot's keys a word is of: bits 0..15 are the part's first page, 16..31 how many
+ * follow it, 32..63 a number. No two parts of a table have the same, until 2^32 more were made.
+ */
+#define DR_PART_MORE_SHIFT   16
+#define DR_PART_NUMBER_SHIFT 32
+
 struct dr_gib_node {
-	_Atomic uint64_t slot[DR_NODE_SLOTS]; /* written under the owner's lock */
+	/* Slots, then, where a slot's word is of a part, which. Written under the owner's lock. */
+	_Atomic uint64_t slot[2 * DR_NODE_SLOTS];
 };
 
 /* Nodes are carved from arenas, each twice as long as the one before: see table.c. */
-#define DR_FIRST_ARENA_NODES 16u
+#define DR_FIRST_ARENA_PAGES 16u
 #define DR_ARENAS            24
 
 struct dr_table {
@@ -50,9 +62,9 @@ struct dr_table {
 	/* Guarded by the owner's lock, all of them. */
 	void *arena[DR_ARENAS];
 	unsigned arenas;            /* how many there are */
-	size_t carved;              /* nodes of the last one that are in use or spare */
+	size_t carved;              /* pages of the last one that are in nodes */
 	struct dr_leaf_node *spare; /* chained through slot 0 */
-	uint64_t links;             /* links ever made */
+	uint64_t links, parts;      /* ever made */
 	size_t nodes;               /* nodes of both kinds, spare ones too */
 };
 
@@ -98,9 +110,51 @@ static inline bool dr_slot_is_entry(uint64_t word)
 	return word & DR_SLOT_ENTRY;
 }
 
+/* Of a part of a slot's keys? */
+static inline bool dr_slot_is_part(uint64_t word)
+{
+	return (word & DR_SLOT_LINK) && (word & (DR_SLOT_ENTRY | DR_SLOT_CLAIM));
+}
+
 static inline struct dr_leaf_node *dr_slot_leaf(uint64_t word)
 {
 	return (struct dr_leaf_node *)(uintptr_t)(word & DR_SLOT_ADDR);
+}
+
+/* Of a slot of a gib node: where it is told which part. */
+static inline _Atomic uint64_t *dr_slot_bounds(_Atomic uint64_t *slot)
+{
+	return slot + DR_NODE_SLOTS;
+}
+
+static inline uint64_t dr_part_first(uint64_t part)
+{
+	return (uint16_t)part;
+}
+
+/* One less than how many pages it has. */
+static inline uint64_t dr_part_more(uint64_t part)
+{
+	return (uint16_t)(part >> DR_PART_MORE_SHIFT);
+}
+
+/*
+ * A word of a part was met at @slot: is it still there, and are these its bounds? See table.c, 4.
+ * *ret_inside: the page of @key is within them.
+ */
+static inline bool dr_table_look_again(_Atomic uint64_t *slot, uint64_t word, uint64_t key,
+				       bool *ret_inside)
+{
+	const _Atomic uint64_t *bounds = dr_slot_bounds(slot);
+	/* Acquire, both: what is read after them is no older. */
+	uint64_t part = atomic_load_explicit(bounds, memory_order_acquire);
+	uint64_t again = atomic_load_explicit(slot, memory_order_acquire);
+
+	/* What lies before the first page is far behind the last. */
+	*ret_inside = (key >> DR_SMALL_SHIFT) % DR_NODE_SLOTS - dr_part_first(part) <=
+		      dr_part_more(part);
+	return !((again ^ word) |
+		 (atomic_load_explicit(bounds, memory_order_relaxed) ^ part));
 }
 
 /*
@@ -110,9 +164,10 @@ static inline struct dr_leaf_node *dr_slot_leaf(uint64_t word)
  */
 static inline uint64_t dr_table_find(const struct dr_table *t, uint64_t key, uint64_t *ret_mask)
 {
-	const struct dr_gib_node *gib;
-	const _Atomic uint64_t *slot;
+	struct dr_gib_node *gib;
+	_Atomic uint64_t *slot;
 	uint64_t word, entry;
+	bool inside;
 
 	*ret_mask = 0;
 	if (__builtin_expect(key >> DR_KEY_BITS, 0))
@@ -126,6 +181,15 @@ static inline uint64_t dr_table_find(const struct dr_table *t, uint64_t key, uin
 		if (!(word & DR_SLOT_LINK)) {
 			*ret_mask = (UINT64_C(1) << DR_LARGE_SHIFT) - 1;
 			return word;
+		}
+		if (__builtin_expect(dr_slot_is_part(word), 0)) {
+			if (__builtin_expect(!dr_table_look_again(slot, word, key, &inside), 0))
+				continue;
+			if (__builtin_expect(!inside, 0))
+				return 0;
+			entry = word + (key & ((UINT64_C(1) << DR_LARGE_SHIFT) -
+					       (UINT64_C(1) << DR_SMALL_SHIFT)));
+			break;
 		}
 		entry = atomic_load_explicit(
 			&dr_slot_leaf(word)->slot[(key >> DR_SMALL_SHIFT) % DR_NODE_SLOTS],

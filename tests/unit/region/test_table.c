@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The table alone: entries of both sizes, overlaps, memory that runs out, nodes that move. */
+/* The table alone: entries of every kind, overlaps, memory that runs out, nodes that move. */
 #include <pthread.h>
 
 #include "rig.h"
@@ -159,7 +159,7 @@ static void test_overlaps(void **state)
 
 static void test_no_memory(void **state)
 {
-	uint64_t key = 5 * GB1 - MB2 - KB4, len = 2 * MB2 + 2 * KB4; /* two gibs, two leaf nodes */
+	uint64_t key = 5 * GB1 - MB2 - KB4, len = 2 * MB2 + 2 * KB4; /* two gibs */
 	unsigned failed = 0;
 	uint64_t at = key;
 	uint32_t i;
@@ -180,8 +180,8 @@ static void test_no_memory(void **state)
 		}
 		rig.fail_alloc = 0;
 	}
-	/* 240 nodes and 16, 32, 64, 128 in an arena. */
-	assert_int_equal(t.nodes, 240);
+	/* 120 nodes of two pages and 16, 32, 64, 128 pages in an arena. */
+	assert_int_equal(t.nodes, 120);
 	assert_int_equal(failed, 4);
 	while (at != key) {
 		at -= 2 * GB1;
@@ -196,32 +196,123 @@ static void test_no_memory(void **state)
 /* Leaf nodes serve again, wherever they are needed: churn over all of memory costs a few. */
 static void test_nodes_serve_again(void **state)
 {
-	size_t most;
-
 	(void)state;
 	for (uint64_t i = 0; i < 2000; i++) {
-		put(GB1 + i * 2 * MB2 % GB1 + KB4, 3 * KB4, 0, 1);
-		dr_table_clear(&t, GB1 + i * 2 * MB2 % GB1 + KB4, 3 * KB4);
+		uint64_t at = GB1 + i * 2 * MB2 % GB1;
+
+		put(at + KB4, 3 * KB4, 0, 1);
+		put(at + 9 * KB4, KB4, 0, 2);
+		dr_table_clear(&t, at + (i % 2 ? 9 : 1) * KB4, (i % 2 ? 1 : 3) * KB4);
+		dr_table_clear(&t, at + (i % 2 ? 1 : 9) * KB4, (i % 2 ? 3 : 1) * KB4);
 	}
-	most = t.nodes;
-	assert_int_equal(most, 2);
-	put(GB1 - KB4, 2 * KB4, 0, 1);
-	assert_int_equal(t.nodes, 4);
-	dr_table_clear(&t, GB1 - KB4, 2 * KB4);
-	put(GB1 + 100 * MB2 - KB4, 2 * KB4, 0, 1);
-	assert_int_equal(t.nodes, 4);
-	assert_int_equal(pages_in(), 2);
-	dr_table_clear(&t, GB1 + 100 * MB2 - KB4, 2 * KB4);
+	assert_int_equal(t.nodes, 2);
+	assert_int_equal(pages_in(), 0);
+}
+
+/* A range that is alone in 2 MiB needs no leaf node, wherever it begins and ends. */
+static void test_alone(void **state)
+{
+	static const unsigned firsts[] = { 0, 1, 255, 510, 511 }, lens[] = { 1, 2, 16, 511 };
+
+	(void)state;
+	for (size_t f = 0; f < sizeof(firsts) / sizeof(firsts[0]); f++)
+		for (size_t l = 0; l < sizeof(lens) / sizeof(lens[0]); l++) {
+			unsigned n = firsts[f] + lens[l] > 512 ? 512 - firsts[f] : lens[l];
+			uint64_t key = GB1 + 7 * MB2 + firsts[f] * KB4, mask;
+
+			put(key, n * KB4, 3 * KB4, 7);
+			assert_range(key, n * KB4, 3 * KB4, 7);
+			assert_int_equal(dr_slot_value(dr_table_find(&t, key, &mask)), 3 * KB4);
+			assert_int_equal(mask, KB4 - 1);
+			assert_int_equal(dr_table_claim(&t, key + (n - 1) * KB4, KB4, 8), -EEXIST);
+			assert_int_equal(dr_table_claim(&t, key, KB4, 8), -EEXIST);
+			assert_int_equal(pages_in(), n);
+			dr_table_clear(&t, key, n * KB4);
+			assert_int_equal(pages_in(), 0);
+		}
+	assert_int_equal(t.nodes, 1);
+}
+
+/* Another comes: the first stays what it was, published, claimed, and published only then. */
+static void test_company(void **state)
+{
+	uint64_t a = 3 * GB1 + 5 * KB4, b = 3 * GB1 + 400 * KB4, mask;
+	uint32_t i;
+
+	(void)state;
+	put(a, 4 * KB4, GB1, 1);
+	assert_int_equal(t.nodes, 1);
+	assert_int_equal(dr_table_claim(&t, b, 9 * KB4, 2), 0);
+	assert_int_equal(t.nodes, 2);
+	assert_range(a, 4 * KB4, GB1, 1);
+	dr_table_publish(&t, b, 9 * KB4, 2 * GB1, 2, DR_SLOT_READ_ONLY);
+	assert_range(a, 4 * KB4, GB1, 1);
+	assert_range(b, 9 * KB4, 2 * GB1, 2);
+	assert_true(dr_table_find(&t, b, &mask) & DR_SLOT_READ_ONLY);
+	assert_false(dr_table_find(&t, a, &mask) & DR_SLOT_READ_ONLY);
+	dr_table_clear(&t, a, 4 * KB4);
+	assert_int_equal(look(a, &i), UINT64_MAX);
+	assert_range(b, 9 * KB4, 2 * GB1, 2);
+	dr_table_clear(&t, b, 9 * KB4);
+	assert_int_equal(pages_in(), 0);
+
+	/* Read only, alone, until it has company. */
+	assert_int_equal(dr_table_claim(&t, b, KB4, 2), 0);
+	dr_table_publish(&t, b, KB4, GB1, 2, DR_SLOT_READ_ONLY);
+	assert_true(dr_table_find(&t, b, &mask) & DR_SLOT_READ_ONLY);
+	assert_int_equal(dr_table_claim(&t, a, KB4, 3), 0);
+	assert_true(dr_table_find(&t, b, &mask) & DR_SLOT_READ_ONLY);
+	dr_table_clear(&t, b, KB4);
+	dr_table_clear(&t, a, KB4);
+
+	/* Claimed before, published after. */
+	assert_int_equal(dr_table_claim(&t, a, 4 * KB4, 1), 0);
+	assert_int_equal(dr_table_claim(&t, b, KB4, 2), 0);
+	assert_int_equal(look(a, &i), UINT64_MAX);
+	dr_table_publish(&t, a, 4 * KB4, GB1, 1, 0);
+	assert_range(a, 4 * KB4, GB1, 1);
+	dr_table_clear(&t, b, KB4);
+	assert_range(a, 4 * KB4, GB1, 1);
+	dr_table_clear(&t, a, 4 * KB4);
+	assert_int_equal(pages_in(), 0);
+	assert_int_equal(t.nodes, 2);
+}
+
+/* No memory for the leaf node that company needs. */
+static void test_company_without_memory(void **state)
+{
+	uint64_t at = GB1 + 3 * KB4;
+
+	(void)state;
+	/* What is left of the first arena, and a page more. */
+	while (t.nodes < 15) {
+		put(at, KB4, at, 1);
+		if (t.nodes < 15)
+			put(at + 9 * KB4, KB4, at, 2);
+		at += MB2;
+	}
+	put(at, KB4, at, 1);
+	rig.fail_alloc = 1;
+	assert_int_equal(dr_table_claim(&t, at + MB2 - 4 * KB4, 2 * KB4, 2), -ENOMEM);
+	assert_int_equal(rig.fail_alloc, 0);
+	assert_range(at, KB4, at, 1);
+	assert_int_equal(dr_table_claim(&t, at + KB4, KB4, 2), 0);
+	assert_range(at, KB4, at, 1);
 }
 
 /*
- * A leaf node that goes from place to place under readers. What is at each place says which place
- * it is, so a reader that is told of another place has been fooled by the node's next life.
+ * Readers under one table. What is at each place says which place it is, so a reader that is told of
+ * another place has been fooled by the next life of a part or of a leaf node.
  */
 #define PLACES 8u
 #define PLACE(i) (GB1 + (uint64_t)(i) * MB2)
 static atomic_bool stop;
-static atomic_ulong fooled, found;
+static atomic_ulong fooled, found, lost;
+static unsigned asked; /* the page of a place that readers ask for */
+/* Odd while it is there for sure; no other value comes twice. */
+static _Atomic unsigned there[PLACES];
+/* What is there is of place i + other, whose index and value it has. */
+static unsigned other;
 
 static void *read_places(void *arg)
 {
@@ -230,36 +321,109 @@ static void *read_places(void *arg)
 	(void)arg;
 	while (!atomic_load_explicit(&stop, memory_order_relaxed))
 		for (unsigned i = 0; i < PLACES; i++) {
-			uint64_t v = look(PLACE(i) + 5 * KB4, &index);
+			unsigned before = atomic_load_explicit(&there[i], memory_order_acquire);
+			uint64_t v = look(PLACE(i) + asked * KB4, &index);
+			bool sure = before & 1 && before == atomic_load(&there[i]);
 
-			if (v == UINT64_MAX)
+			if (v == UINT64_MAX) {
+				atomic_fetch_add_explicit(&lost, sure, memory_order_relaxed);
 				continue;
+			}
 			atomic_fetch_add_explicit(&found, 1, memory_order_relaxed);
-			if (index != i || v != (i + 1) * GB1 + 4 * KB4)
+			if (index != i + other || v != (i + other + 1) * GB1 + asked * KB4)
 				atomic_fetch_add_explicit(&fooled, 1, memory_order_relaxed);
 		}
 	return NULL;
 }
 
-static void test_a_node_that_moves(void **state)
+/* What is at a place's pages [page, page + n). */
+static void put_at(unsigned i, unsigned page, unsigned n)
+{
+	put(PLACE(i) + page * KB4, n * KB4, (i + 1) * GB1 + page * KB4, i);
+}
+
+static void take_from(unsigned i, unsigned page, unsigned n)
+{
+	dr_table_clear(&t, PLACE(i) + page * KB4, n * KB4);
+}
+
+/* @turn does one round's writing, at place @i. */
+static void under_readers(unsigned page, void (*turn)(unsigned i, unsigned round))
 {
 	pthread_t reader[2];
 
-	(void)state;
 	stop = false;
-	fooled = found = 0;
+	fooled = found = lost = 0;
+	asked = page;
+	for (unsigned i = 0; i < PLACES; i++)
+		there[i] = 0;
 	for (unsigned i = 0; i < 2; i++)
 		assert_int_equal(pthread_create(&reader[i], NULL, read_places, NULL), 0);
-	for (unsigned round = 0; round < 400000 || !found; round++) {
-		unsigned i = round * 5 % PLACES;
-
-		put(PLACE(i) + KB4, 8 * KB4, (i + 1) * GB1, i);
-		dr_table_clear(&t, PLACE(i) + KB4, 8 * KB4);
-	}
+	for (unsigned round = 0; round < 200000 || !found; round++)
+		turn(round * 5 % PLACES, round);
 	stop = true;
 	for (unsigned i = 0; i < 2; i++)
 		pthread_join(reader[i], NULL);
 	assert_int_equal(fooled, 0);
+	assert_int_equal(lost, 0);
+}
+
+static void alone_turn(unsigned i, unsigned round)
+{
+	unsigned first = 1 + round % 4;
+
+	put_at(i, first, 8);
+	take_from(i, first, 8);
+}
+
+static void test_a_part_that_moves(void **state)
+{
+	(void)state;
+	under_readers(5, alone_turn);
+	assert_int_equal(t.nodes, 1);
+}
+
+/* Two parts in turn: the bounds of one tell nothing of the other, which comes again as it was. */
+static void two_turn(unsigned i, unsigned round)
+{
+	(void)round;
+	put_at(i, 1, 2);
+	take_from(i, 1, 2);
+	put(PLACE(i) + 20 * KB4, 2 * KB4, (i + other + 1) * GB1 + 20 * KB4, i + other);
+	take_from(i, 20, 2);
+}
+
+static void test_two_parts_in_turn(void **state)
+{
+	(void)state;
+	other = PLACES;
+	under_readers(20, two_turn);
+	other = 0;
+	assert_int_equal(t.nodes, 1);
+}
+
+/* The one asked for gets company before it or behind it, and is there until it is taken away. */
+static void pair_turn(unsigned i, unsigned round)
+{
+	unsigned company = round % 2 ? 1 : 100;
+
+	put_at(i, 5, 2);
+	atomic_fetch_add(&there[i], 1);
+	put_at(i, company, 3);
+	if (round % 3)
+		take_from(i, company, 3);
+	atomic_fetch_add(&there[i], 1);
+	/* Release: who sees that it is gone sees the count. */
+	atomic_thread_fence(memory_order_release);
+	take_from(i, 5, 2);
+	if (!(round % 3))
+		take_from(i, company, 3);
+}
+
+static void test_a_node_that_moves(void **state)
+{
+	(void)state;
+	under_readers(5, pair_turn);
 	assert_int_equal(t.nodes, 2); /* it was one node, all the time */
 }
 
@@ -274,6 +438,11 @@ int main(void)
 		T(test_overlaps),
 		T(test_no_memory),
 		T(test_nodes_serve_again),
+		T(test_alone),
+		T(test_company),
+		T(test_company_without_memory),
+		T(test_a_part_that_moves),
+		T(test_two_parts_in_turn),
 		T(test_a_node_that_moves),
 	};
 
