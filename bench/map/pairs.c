@@ -3,7 +3,11 @@
  * A number of map and unmap pairs on the software IOMMU without modelled cost, one way at a time,
  * and nothing else: for callgrind, which takes the difference of two runs, and for profiles.
  *
- * usage: map-pairs WAY PAIRS [--time]
+ * Several ways take turns, each in a domain of its own, and each turn is short against a time slice;
+ * with --time the medians and quartiles of the turns are printed, and what each way takes more than
+ * the first.
+ *
+ * usage: map-pairs WAY[,WAY...] PAIRS [--time]
  */
 #include <dray/dray.h>
 #include <dray/sim.h>
@@ -16,12 +20,23 @@
 
 #define LEN ((size_t)16 << 20)
 #define MAX_LIST 512
+#define MAX_WAYS 8
+#define TURNS 401
 
-static struct dray_domain *dom;
-static struct dray_device *dev;
-static char *memory;
-static struct dray_sg list[MAX_LIST];
-static unsigned list_n;
+struct way;
+
+/* A way and what it works on. */
+struct place {
+	const struct way *way;
+	struct dray_domain *dom;
+	struct dray_device *dev;
+	char *memory;
+	struct dray_sg list[MAX_LIST];
+	unsigned list_n;
+	double ns[TURNS]; /* of a pair */
+};
+
+static struct place places[MAX_WAYS];
 
 static void must(int err, const char *what)
 {
@@ -31,25 +46,25 @@ static void must(int err, const char *what)
 	exit(1);
 }
 
-static void one(size_t len)
+static void one(struct place *p, size_t len)
 {
 	struct dray_mapping m;
 
-	must(dray_map(dev, memory, len, DRAY_BIDIRECTIONAL, 0, &m), "map");
-	dray_unmap(dev, &m);
+	must(dray_map(p->dev, p->memory, len, DRAY_BIDIRECTIONAL, 0, &m), "map");
+	dray_unmap(p->dev, &m);
 }
 
-static void many(void)
+static void many(struct place *p)
 {
-	must(dray_map_sg(dev, list, list_n, DRAY_BIDIRECTIONAL, 0), "map list");
-	dray_unmap_sg(dev, list, list_n);
+	must(dray_map_sg(p->dev, p->list, p->list_n, DRAY_BIDIRECTIONAL, 0), "map list");
+	dray_unmap_sg(p->dev, p->list, p->list_n);
 }
 
-static void fill_list(unsigned n, size_t stride)
+static void fill_list(struct place *p, unsigned n, size_t stride)
 {
-	list_n = n;
+	p->list_n = n;
 	for (unsigned i = 0; i < n; i++)
-		list[i] = (struct dray_sg){ .va = memory + i * stride, .len = 4096 };
+		p->list[i] = (struct dray_sg){ .va = p->memory + i * stride, .len = 4096 };
 }
 
 static const struct way {
@@ -84,51 +99,98 @@ static const struct way *find(const char *name)
 	exit(2);
 }
 
-static void set_up(const struct way *w)
+static void set_up(struct place *p, const struct way *w)
 {
 	struct dray_domain_opts o = {
 		.size = sizeof(o), .backend = DRAY_BACKEND_SIM, .invalidation = w->invalidation,
 		.bounce_threshold = w->threshold,
 	};
 	struct dray_region *region;
+	char name[16];
 
-	must(dray_domain_open(&o, &dom), "open domain");
-	must(dray_device_open(dom, "sim0", NULL, &dev), "open device");
-	must(dray_sim_set_cost(dom, 0, 0, DRAY_SIM_NOCHECK), "set cost");
-	memory = mmap(NULL, LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (memory == MAP_FAILED) {
+	p->way = w;
+	/* Each in a group of its own. */
+	snprintf(name, sizeof(name), "sim%u", (unsigned)(p - places));
+	must(dray_domain_open(&o, &p->dom), "open domain");
+	must(dray_device_open(p->dom, name, NULL, &p->dev), "open device");
+	must(dray_sim_set_cost(p->dom, 0, 0, DRAY_SIM_NOCHECK), "set cost");
+	p->memory = mmap(NULL, LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p->memory == MAP_FAILED) {
 		perror("map-pairs: mmap");
 		exit(1);
 	}
-	memset(memory, 1, LEN);
+	memset(p->memory, 1, LEN);
 	if (w->registered)
-		must(dray_region_register(dom, memory, LEN, 0, &region), "register");
+		must(dray_region_register(p->dom, p->memory, LEN, 0, &region), "register");
 	if (w->n)
-		fill_list(w->n, w->stride);
+		fill_list(p, w->n, w->stride);
+}
+
+static void run(struct place *p, unsigned long pairs)
+{
+	for (unsigned long i = 0; i < pairs; i++) {
+		if (p->way->n)
+			many(p);
+		else
+			one(p, p->way->len);
+	}
+}
+
+static double now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void take_turns(unsigned n, unsigned long pairs)
+{
+	for (unsigned turn = 0; turn < TURNS; turn++)
+		for (unsigned i = 0; i < n; i++) {
+			double start;
+
+			/* What the others' turns have pushed out. */
+			run(&places[i], pairs / 8);
+			start = now_ns();
+			run(&places[i], pairs);
+			places[i].ns[turn] = (now_ns() - start) / (double)pairs;
+		}
+	for (unsigned i = 0; i < n; i++)
+		qsort(places[i].ns, TURNS, sizeof(places[i].ns[0]), compare);
 }
 
 int main(int argc, char **argv)
 {
-	struct timespec t[2];
-	const struct way *w;
 	unsigned long pairs;
+	unsigned n = 0;
 
 	if (argc < 3)
 		find("");
-	w = find(argv[1]);
-	pairs = strtoul(argv[2], NULL, 0);
-	set_up(w);
-	clock_gettime(CLOCK_MONOTONIC, &t[0]);
-	for (unsigned long i = 0; i < pairs; i++) {
-		if (w->n)
-			many();
-		else
-			one(w->len);
+	for (char *name = strtok(argv[1], ","); name && n < MAX_WAYS; name = strtok(NULL, ",")) {
+		set_up(&places[n], find(name));
+		n++;
 	}
-	clock_gettime(CLOCK_MONOTONIC, &t[1]);
-	if (argc > 3 && !strcmp(argv[3], "--time"))
-		printf("%s: %.2f ns\n", w->name,
-		       ((double)(t[1].tv_sec - t[0].tv_sec) * 1e9 +
-			(double)(t[1].tv_nsec - t[0].tv_nsec)) / (double)pairs);
+	pairs = strtoul(argv[2], NULL, 0);
+	if (argc == 3) {
+		for (unsigned i = 0; i < n; i++)
+			run(&places[i], pairs);
+		return 0;
+	}
+	take_turns(n, pairs / TURNS + 1);
+	for (unsigned i = 0; i < n; i++) {
+		const double *ns = places[i].ns;
+
+		printf("%-18s %8.2f ns  (%.2f .. %.2f)  %+.2f\n", places[i].way->name,
+		       ns[TURNS / 2], ns[TURNS / 4], ns[3 * TURNS / 4],
+		       ns[TURNS / 2] - places[0].ns[TURNS / 2]);
+	}
 	return 0;
 }

@@ -24,7 +24,9 @@
  *    block that begins in this element's granule, or none. Element 0 begins with segment 0. So
  *    nothing is allocated, and unmap needs the original count but looks at no segment but the first.
  *
- * 5. A list of one element is a map call of its own.
+ * 5. A list of one element is a map call of its own, whose receipt is what follows va and len in the
+ *    element: both are laid out alike, so nothing is copied. It takes 25 instructions and about a
+ *    nanosecond more than dray_map() and dray_unmap(); copying the receipt to and fro, 76 and ten.
  */
 #include "map/map.h"
 #include "map/segments.h"
@@ -169,39 +171,44 @@ static bool adjoins(const struct dray_sg *e, const struct dray_sg *next)
 	return (char *)e->va + e->len == next->va;
 }
 
-/* The block that begins with element @i, which is mapped. */
-static struct block measure(const struct dr_call *call, const struct dray_sg *sg, unsigned n,
-			    unsigned i)
+/*
+ * The block that begins with element @i, which is mapped; cookie[0] of each of its elements becomes
+ * where it begins in the block.
+ */
+static struct block measure(const struct dr_call *call, struct dray_sg *sg, unsigned n, unsigned i)
 {
 	uint64_t limit = block_limit(call), mapped = sg[i].cookie[1];
-	struct dr_span run = dr_span_of(call->dom, sg[i].va, sg[i].len);
-	size_t before = 0; /* of the block, ahead of the run */
-	unsigned first = i;  /* of the run */
-	struct block b;
+	uint64_t mask = call->dom->io.granule_mask;
+	uintptr_t va = (uintptr_t)sg[i].va, end = va + sg[i].len; /* of the run's bytes */
+	uintptr_t run = va & ~mask; /* where its granules begin */
+	size_t before = 0;          /* of the block, ahead of the run */
+	struct block b = { .end = i + 1, .len = (end - run + mask) & ~mask };
 
-	for (b.end = i + 1, b.len = run.len; b.end < n; b.end++) {
-		const struct dray_sg *e = &sg[b.end];
-		struct dr_span s;
-		bool joins = adjoins(e - 1, e);
+	sg[i].cookie[0] = va - run;
+	for (; b.end < n; b.end++) {
+		struct dray_sg *e = &sg[b.end];
+		size_t len;
 
 		/* As planned, all that are mapped have one cookie. */
 		if (e->cookie[1] != mapped)
 			break;
-		if (!joins) {
+		va = (uintptr_t)e->va;
+		if (va != end) {
 			before = b.len;
-			first = b.end;
+			run = va & ~mask;
 		}
-		s = dr_span_of(call->dom, sg[first].va,
-			       (size_t)((char *)e->va - (char *)sg[first].va) + e->len);
+		end = va + e->len;
+		len = before + ((end - run + mask) & ~mask);
 		/* Wrapping ends up below what there is already. */
-		if (before + s.len > limit || before + s.len < b.len)
+		if (len > limit || len < b.len)
 			break;
-		b.len = before + s.len;
+		b.len = len;
+		e->cookie[0] = before + (va - run);
 	}
 	return b;
 }
 
-/* Map the runs of elements [i, end) from @iova on; cookie[0] of each is where it begins. */
+/* Map the runs of a block, elements [i, end), from @iova on; cookie[0] of each as measured. */
 static int map_runs(const struct dr_call *call, struct dray_sg *sg, unsigned i, unsigned end,
 		    dray_iova_t iova, bool *ret_refused)
 {
@@ -215,8 +222,9 @@ static int map_runs(const struct dr_call *call, struct dray_sg *sg, unsigned i, 
 	for (; i < end; i = k) {
 		struct dr_span run;
 
+		sg[i].cookie[0] += iova;
 		for (k = i + 1; k < end && adjoins(&sg[k - 1], &sg[k]); k++)
-			;
+			sg[k].cookie[0] += iova;
 		run = dr_span_of(dom, sg[i].va, (size_t)((char *)sg[k - 1].va - (char *)sg[i].va) +
 						 sg[k - 1].len);
 		err = dr_act_map(&dom->io, iova + done, run.va, run.len,
@@ -226,8 +234,6 @@ static int map_runs(const struct dr_call *call, struct dray_sg *sg, unsigned i, 
 				*ret_refused = true;
 			return err;
 		}
-		for (unsigned m = i; m < k; m++)
-			sg[m].cookie[0] = iova + done + (uintptr_t)((char *)sg[m].va - run.va);
 		done += run.len;
 	}
 	return 0;
@@ -363,32 +369,6 @@ static unsigned take_back(struct dray_domain *dom, struct dray_sg *sg, unsigned 
 	return ended;
 }
 
-static int map_single(struct dray_device *dev, struct dray_sg *sg, enum dray_dir dir,
-		      uint32_t flags)
-{
-	struct dray_mapping m;
-	int err = dray_map(dev, sg->va, sg->len, dir, flags, &m);
-
-	if (err)
-		return err;
-	sg->iova = m.iova;
-	sg->dma_len = m.len;
-	sg->cookie[0] = m.cookie[0];
-	sg->cookie[1] = m.cookie[1];
-	return 1;
-}
-
-/* The inverse. */
-static void unmap_single(struct dray_sg *sg)
-{
-	struct dray_mapping m = {
-		.iova = sg->iova, .len = sg->len, .cookie = { sg->cookie[0], sg->cookie[1] },
-	};
-
-	dr_unmap_one(&m, false);
-	sg->cookie[0] = sg->cookie[1] = 0;
-}
-
 static void forget(struct dray_sg *sg, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
@@ -485,15 +465,12 @@ static int map_list(struct dr_call *call, struct dray_sg *sg, unsigned n)
 	return (int)out;
 }
 
-int dray_map_sg(struct dray_device *dev, struct dray_sg *sg, unsigned n, enum dray_dir dir,
-		uint32_t flags)
+static __attribute__((noinline)) int map_many(struct dray_device *dev, struct dray_sg *sg,
+					      unsigned n, enum dray_dir dir, uint32_t flags)
 {
 	struct dr_call call;
-	int ret;
+	int ret = check_call(sg, n, dir, flags);
 
-	if (sg && n == 1)
-		return map_single(dev, sg, dir, flags);
-	ret = check_call(sg, n, dir, flags);
 	if (ret)
 		return ret;
 	ret = (int)dr_map_registered_list(dev, sg, n, dir, flags);
@@ -515,6 +492,40 @@ int dray_map_sg(struct dray_device *dev, struct dray_sg *sg, unsigned n, enum dr
 	return ret;
 }
 
+/* The receipt of a list of one: see 5. */
+static inline struct dray_mapping *receipt_of(struct dray_sg *sg)
+{
+	_Static_assert(offsetof(struct dray_sg, dma_len) - offsetof(struct dray_sg, iova) ==
+		       offsetof(struct dray_mapping, len) &&
+		       offsetof(struct dray_sg, cookie) - offsetof(struct dray_sg, iova) ==
+		       offsetof(struct dray_mapping, cookie) &&
+		       sizeof(*sg) - offsetof(struct dray_sg, iova) == sizeof(struct dray_mapping),
+		       "the rest of an element is laid out as a receipt");
+	return (struct dray_mapping *)&sg->iova;
+}
+
+/*
+ * Element and receipt are the same memory of two types, which a compiler may take for different
+ * memory where it sees through the call between them, as when it optimizes at link time. No
+ * instruction.
+ */
+static inline void same_memory(struct dray_sg *sg)
+{
+	__asm__ volatile("" : : "r"(sg) : "memory");
+}
+
+int dray_map_sg(struct dray_device *dev, struct dray_sg *sg, unsigned n, enum dray_dir dir,
+		uint32_t flags)
+{
+	int err;
+
+	if (!sg || n != 1)
+		return map_many(dev, sg, n, dir, flags);
+	err = dray_map(dev, sg->va, sg->len, dir, flags, receipt_of(sg));
+	same_memory(sg);
+	return err ? err : 1;
+}
+
 /* What the device wrote goes to the CPU, before a slot is read or anything is unmapped. */
 static void fetch(struct dray_domain *dom, const struct dray_sg *sg, unsigned n)
 {
@@ -531,19 +542,12 @@ static void fetch(struct dray_domain *dom, const struct dray_sg *sg, unsigned n)
 	}
 }
 
-void dray_unmap_sg(struct dray_device *dev, struct dray_sg *sg, unsigned n)
+static __attribute__((noinline)) void unmap_many(struct dray_sg *sg, unsigned n)
 {
 	struct dray_domain *dom;
 	struct dr_receipt r;
 	unsigned ended, registered = 0;
 
-	(void)dev; /* the receipt knows its domain, which the device may have left since */
-	if (!sg || !n)
-		return;
-	if (n == 1) {
-		unmap_single(sg);
-		return;
-	}
 	dom = dr_receipt_open(sg[0].cookie[0], sg[0].cookie[1], &r);
 	if (!dom || dr_domain_is_forked(dom)) {
 		forget(sg, n);
@@ -568,4 +572,18 @@ void dray_unmap_sg(struct dray_device *dev, struct dray_sg *sg, unsigned n)
 	dr_count(&dom->io.counters, DR_UNMAPS, 1);
 	dr_count(&dom->io.counters, DR_ENDED, ended);
 	dr_domain_leave(dom);
+}
+
+void dray_unmap_sg(struct dray_device *dev, struct dray_sg *sg, unsigned n)
+{
+	(void)dev; /* the receipt knows its domain, which the device may have left since */
+	if (!sg || !n)
+		return;
+	if (n > 1) {
+		unmap_many(sg, n);
+		return;
+	}
+	same_memory(sg);
+	dr_unmap_one(receipt_of(sg), false);
+	same_memory(sg);
 }
