@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Devices that change while they are open: another domain, another mask.
+ *
+ * 1. A move is one step at the backend: the device reaches all of the new domain and nothing of the
+ *    old one, or nothing has changed. Around it, reserve, act, publish:
+ *
+ *      join     the record in the new domain, which counts one device more   undo: part
+ *      trust    the new domain distrusts all, if this device may attack      undo: leave
+ *      switch   the backend
+ *      publish  dev->here; cannot fail
+ *      leave    the old domain, a grace period later
+ *
+ *    Both attach locks are held from trust to publish, so of two threads that move one device the
+ *    second finds it elsewhere.
+ *
+ * 2. Receipts stay in the domain they were made in; so a mask is checked against what is mapped in
+ *    the domain that the device is in now, and an old domain's mappings are reached by nobody.
+ */
+#include "domain/attachment.h"
+#include "base/bits.h"
+#include "base/err.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+/* Both domains' attach locks, always in the same order. */
+static void lock_two(struct dray_domain *a, struct dray_domain *b)
+{
+	pthread_mutex_lock(a < b ? &a->attach_lock : &b->attach_lock);
+	pthread_mutex_lock(a < b ? &b->attach_lock : &a->attach_lock);
+}
+
+static void unlock_two(struct dray_domain *a, struct dray_domain *b)
+{
+	pthread_mutex_unlock(&a->attach_lock);
+	pthread_mutex_unlock(&b->attach_lock);
+}
+
+static int move(struct dray_device *dev, struct dr_attachment *was, struct dray_domain *dom)
+{
+	struct dr_attachment *att;
+	int err;
+
+	if (was->dom->io.ops != dom->io.ops)
+		return dr_fail(EINVAL, "device %s is on %s, the domain on %s; open the device in it",
+			       dev->name, was->dom->io.ops->name, dom->io.ops->name);
+	if (!dom->io.ops->can_switch)
+		return dr_fail(ENOTSUP, "%s cannot move a device between domains; close it and "
+			       "open it in the other", dom->io.ops->name);
+	err = dr_device_join(dev, dom, &att);
+	if (err)
+		return err;
+	lock_two(was->dom, dom);
+	if (atomic_load_explicit(&dev->here, memory_order_relaxed) != was)
+		err = dr_fail(EBUSY, "another thread moves device %s; try again", dev->name);
+	else
+		err = dr_device_enter_trust_locked(dev, dom);
+	if (!err) {
+		err = dom->io.ops->switch_to(dev->bd, dom->io.be);
+		dr_device_leave_trust_locked(dev, err ? dom : was->dom);
+	}
+	if (!err) {
+		dr_device_set_plain(dev);
+		dr_domain_measure_locked(dom);
+		atomic_store_explicit(&dev->here, att, memory_order_release);
+	}
+	unlock_two(was->dom, dom);
+	if (!err) {
+		dr_domain_share_mask(was->dom);
+		dr_domain_share_mask(dom);
+	}
+	if (err)
+		dr_device_part(dom);
+	else
+		dr_device_leave_domain(was->dom);
+	return err;
+}
+
+int dray_device_set_domain(struct dray_device *dev, struct dray_domain *dom)
+{
+	struct dr_attachment *was;
+	int err = dr_device_check(dev);
+
+	if (!err)
+		err = dr_domain_check(dom);
+	if (err)
+		return err;
+	was = dr_device_hold_here(dev);
+	if (!was)
+		return -EINVAL;
+	struct dray_domain *from = was->dom;
+
+	err = from == dom ? 0 : move(dev, was, dom);
+	dr_device_part(from);
+	dr_reap();
+	return err;
+}
+
+/* Has the device a mapping in the domain that ends above the mask? */
+static int check_mapped_below(const struct dr_attachment *att, uint64_t mask)
+{
+	const struct dray_domain *dom = att->dom;
+	struct dr_pt_mapping m;
+
+	for (dray_iova_t from = dom->io.first;
+	     from <= dom->io.last && dr_pgtable_next(dom->io.pt, from, dom->io.last, &m);
+	     from = m.iova + m.len)
+		if (dr_pte_owner(m.bits) == att->owner && m.iova + m.len - 1 > mask)
+			return dr_fail(EBUSY, "0x%" PRIx64 "+0x%zx is mapped above mask 0x%" PRIx64
+				       "; unmap it first", m.iova, m.len, mask);
+	if (dr_bounce_out_above(dom->bounce, dr_pte_owner_bits(att->owner), mask) ||
+	    dr_regions_out_above(dom->regions, mask))
+		return dr_fail(EBUSY, "a copy, or a mapping in a region, is out above 0x%" PRIx64
+			       "; unmap it first", mask);
+	return 0;
+}
+
+int dray_device_set_mask(struct dray_device *dev, uint64_t mask)
+{
+	struct dr_attachment *att;
+	struct dray_domain *dom;
+	int err = dr_device_check(dev);
+
+	if (err)
+		return err;
+	if (!dr_is_ones(mask))
+		return dr_fail(EINVAL, "mask 0x%" PRIx64 " is not a mask of ones; use 2^n - 1",
+			       mask);
+	if (!mask)
+		mask = UINT64_MAX;
+	att = dr_device_hold_here(dev);
+	if (!att)
+		return -EINVAL;
+	dom = att->dom;
+	pthread_mutex_lock(&dom->attach_lock);
+	if (mask < dom->io.first)
+		err = dr_fail(ERANGE, "nothing in the domain lies below 0x%" PRIx64 "; its window "
+			      "begins at 0x%" PRIx64, mask, dom->io.first);
+	else
+		err = check_mapped_below(att, mask);
+	if (!err)
+		atomic_store_explicit(&dev->dma_mask, mask, memory_order_relaxed);
+	pthread_mutex_unlock(&dom->attach_lock);
+	if (!err)
+		dr_domain_share_mask(dom);
+	dr_device_part(dom);
+	return err;
+}
