@@ -20,7 +20,10 @@ extern "C" {
 /* struct dray_domain_opts, bounce_threshold: where copying is cheaper than mapping */
 #define DRAY_BOUNCE_AUTO ((size_t)-1)
 
-/* Costs are known at 4, 16, 64, 256 and 1024 KiB, and taken to be straight lines between. */
+/*
+ * Costs are known at 4, 16, 64, 256 and 1024 KiB, and taken to be straight lines between; beyond,
+ * the last one goes on where it does not fall, level where it does.
+ */
 #define DRAY_COST_SIZES 5
 
 /**
@@ -35,7 +38,7 @@ extern "C" {
  * @sim_profile: which IOMMU the software one stands for; NULL is "vtd"
  * @bounce_bytes: most bytes of bounce pool
  * @bounce_threshold: copy buffers up to this many bytes instead of mapping them; 0 is never, and
- *                    DRAY_BOUNCE_AUTO is what the costs below say
+ *                    DRAY_BOUNCE_AUTO is what the costs below say, size by size
  * @flush_bytes: most bytes that wait unmapped by their caller but still mapped
  * @flush_entries: flush queue depth per thread
  * @flush_timeout_us: longest stale window, microseconds
@@ -121,7 +124,8 @@ struct dray_domain_opts {
  * @cost_copy_ns: likewise
  * @cost_map_ns: likewise
  * @cost_lazy_map_ns: likewise
- * @copy_up_to: the largest buffer that is copied because it is cheaper, while the domain is strict
+ * @copy_up_to: the largest buffer that is copied because it is cheaper, while the domain is strict;
+ *              where the costs' lines cross more than once, some smaller ones are mapped
  * @copy_up_to_once: the same for DRAY_TO_DEVICE, where bytes are copied one way only
  * @lazy_copy_up_to: the same as @copy_up_to while the domain is lazy
  * @lazy_copy_up_to_once: the same as @copy_up_to_once while the domain is lazy

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Up to which size is copying cheaper than mapping?
+ * For which sizes is copying cheaper than mapping?
  *
  * 1. Three ways are measured at five sizes, where they will be paid:
  *
@@ -20,11 +20,18 @@
  *    space that the domain uses. Only what a backend refuses to let go of is told to the domain,
  *    and then the memory behind it stays for good.
  *
- * 4. Each figure is the median of a few rounds, which leaves out the one in which something else
- *    ran, after one that is not counted, in which pages and tables come to be. Where a round is
- *    long, noise is small beside it and fewer rounds do.
+ * 4. Each figure is that of the fastest of a few rounds: what else runs on the machine only adds.
+ *    One before is not counted, in which pages and tables come to be. Where a round is long, noise
+ *    is small beside it and fewer rounds do.
  *
- * 5. What can fail: memory, IOVAs, pinning. Then nothing stays and nothing is known.
+ * 5. The lines of two ways may cross more than once: a processor copies more bytes by other means,
+ *    and what it copies, or what the kernel pins, may fall out of a cache before the other does. So
+ *    the choice is not one size but runs of sizes. At each size it is right by the costs; what they
+ *    cannot tell is how the pages of one buffer lie. The kernel pins and maps pages that adjoin in
+ *    memory as one, and those of a large page at a fraction of what scattered ones cost; the
+ *    probe's are as a program gets them that touches its memory from first to last.
+ *
+ * 6. What can fail: memory, IOVAs, pinning. Then nothing stays and nothing is known.
  */
 #include "bounce/measure.h"
 #include "base/err.h"
@@ -32,7 +39,6 @@
 #include "bounce/pool.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -51,8 +57,9 @@ const size_t dr_cost_size[DR_COST_SIZES] = { 4096, 16384, 65536, 262144, 1048576
 #define BATCH 16u
 /* Mapped at once at most: half of what a process may pin where nobody has raised the limit. */
 #define PINNED ((size_t)4 << 20)
-/* Odd, so that there is a middle one. */
 #define ROUNDS 9u
+/* However long they are: not one that was interrupted. */
+#define LEAST_ROUNDS 3u
 /* Sixteen figures of this, and opening a domain is not felt. */
 #define LONG_NS UINT64_C(1000000)
 /* Slots are at most this long, less a granule. */
@@ -66,13 +73,6 @@ struct probe {
 	size_t len;        /* of memory */
 	uint64_t depth[DR_COST_SIZES]; /* unmaps that share a flush */
 };
-
-static int by_value(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
 
 static unsigned batch_of(size_t len)
 {
@@ -192,19 +192,20 @@ static int copy_round(struct probe *p, size_t len, uint64_t *ret_ns)
 static int measure(struct probe *p, int (*round)(struct probe *p, size_t len, uint64_t *ret_ns),
 		   size_t len, uint64_t *ret_ns)
 {
-	uint64_t ns[ROUNDS], began;
-	unsigned n = 0;
-	int err = round(p, len, &ns[0]);
+	uint64_t ns, least = UINT64_MAX, began;
+	int err = round(p, len, &ns);
 
 	began = dr_hooks->clock_ns();
-	while (!err && n < ROUNDS && (!n || dr_hooks->clock_ns() - began < LONG_NS)) {
-		err = round(p, len, &ns[n]);
-		n += !err;
+	for (unsigned n = 0; !err && n < ROUNDS; n++) {
+		if (n >= LEAST_ROUNDS && dr_hooks->clock_ns() - began >= LONG_NS)
+			break;
+		err = round(p, len, &ns);
+		if (!err && ns < least)
+			least = ns;
 	}
 	if (err)
 		return err;
-	qsort(ns, n, sizeof(ns[0]), by_value);
-	*ret_ns = ns[n / 2];
+	*ret_ns = least;
 	return 0;
 }
 
@@ -305,44 +306,75 @@ int dr_bounce_measure(struct dr_iospace *io, const struct dr_flush *flush,
 
 /* --- What follows from it --------------------------------------------------------------------- */
 
-/* Along the line through what was measured, which begins at @least for no bytes. */
-static uint64_t ns_at(const uint64_t ns[DR_COST_SIZES], uint64_t least, size_t len)
-{
-	uint64_t low = least, high = 0, from = 0, to = 0;
+/* Where lines meet: no bytes, each size that is measured, and one that says where the last goes. */
+#define KNOTS (DR_COST_SIZES + 2)
 
-	for (unsigned i = 0; i < DR_COST_SIZES; i++) {
-		if (i)
-			low = high;
-		from = to;
-		to = dr_cost_size[i];
-		/* More bytes do not cost less; where it was measured so, it was noise. */
-		high = ns[i] > low ? ns[i] : low;
-		if (len <= to)
-			break;
-	}
-	return low + (high - low) * (len - from) / (to - from);
+static uint64_t knot(unsigned k)
+{
+	if (k <= DR_COST_SIZES)
+		return k ? dr_cost_size[k - 1] : 0;
+	return 2 * dr_cost_size[DR_COST_SIZES - 1] - dr_cost_size[DR_COST_SIZES - 2];
 }
 
-static uint64_t copying_ns(const struct dr_costs *c, bool once, size_t len)
+/* Longer than four seconds is as good as four: so what follows fits into 64 bits. */
+static int64_t known(uint64_t ns)
 {
-	uint64_t ns = ns_at(c->copy_ns, c->slot_ns, len);
-
-	return once ? c->slot_ns + (ns - c->slot_ns) / 2 : ns;
+	return ns < UINT32_MAX ? (int64_t)ns : (int64_t)UINT32_MAX;
 }
 
-size_t dr_costs_threshold(const struct dr_costs *c, bool lazy, bool once)
+static int64_t ns_at(const uint64_t ns[DR_COST_SIZES], uint64_t none, unsigned k)
+{
+	int64_t last, rise;
+
+	if (k <= DR_COST_SIZES)
+		return known(k ? ns[k - 1] : none);
+	/* More bytes do not cost less: what falls towards the end was a step on the way there. */
+	last = known(ns[DR_COST_SIZES - 1]);
+	rise = last - known(ns[DR_COST_SIZES - 2]);
+	return last + (rise > 0 ? rise : 0);
+}
+
+/* How much dearer copying is at a knot, in half nanoseconds. */
+static int64_t dearer(const struct dr_costs *c, bool lazy, bool once, unsigned k)
 {
 	const uint64_t *map_ns = lazy ? c->lazy_ns : c->map_ns;
-	size_t len = 0;
+	int64_t copy = ns_at(c->copy_ns, c->slot_ns, k);
 
-	while (len < MOST) {
+	/* The slot once, and half of the bytes' part. */
+	copy = once ? copy + known(c->slot_ns) : 2 * copy;
+	/* Less than a granule is mapped as a granule. */
+	return copy - 2 * ns_at(map_ns, map_ns[0], k);
+}
+
+void dr_costs_choose(const struct dr_costs *c, bool lazy, bool once,
+		     struct dr_copy_run ret_runs[DR_COPY_RUNS])
+{
+	unsigned k = 1, run = 0;
+	int64_t low = dearer(c, lazy, once, 0), high = dearer(c, lazy, once, 1);
+	bool in_run = false;
+
+	memset(ret_runs, 0, DR_COPY_RUNS * sizeof(*ret_runs));
+	for (size_t len = 0; len < MOST;) {
 		/* Finer than the measurement is true. */
 		size_t next = len + (len < 65536 ? 512 : 4096);
+		int64_t from, span;
+		bool cheaper;
 
-		/* Less than a granule is mapped as a granule. */
-		if (copying_ns(c, once, next) >= ns_at(map_ns, map_ns[0], next))
-			break;
+		while (next > knot(k) && k < KNOTS - 1) {
+			low = high;
+			high = dearer(c, lazy, once, ++k);
+		}
+		from = (int64_t)knot(k - 1);
+		span = (int64_t)knot(k) - from;
+		/* The line's height, times its length: nothing is rounded, so it is one line. */
+		cheaper = low * span + (high - low) * ((int64_t)next - from) < 0;
+		if (cheaper && !in_run)
+			ret_runs[run].above = len;
+		if (cheaper)
+			ret_runs[run].up_to = next;
+		if (!cheaper && in_run)
+			run++;
+		in_run = cheaper;
 		len = next;
 	}
-	return len;
 }

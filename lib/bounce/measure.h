@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What copying and mapping cost here, and up to which size copying is cheaper. */
+/* What copying and mapping cost here, and for which sizes copying is cheaper. */
 #ifndef DR_BOUNCE_MEASURE_H
 #define DR_BOUNCE_MEASURE_H
 
@@ -10,7 +10,10 @@
 #include "flush/flush.h"
 #include "iospace/iospace.h"
 
-/* Sizes that are measured; between them, and beyond, a cost is taken to be a straight line. */
+/*
+ * Sizes that are measured. Between them a cost is taken to be a straight line, and so beyond, where
+ * it does not fall.
+ */
 #define DR_COST_SIZES 5
 extern const size_t dr_cost_size[DR_COST_SIZES];
 
@@ -33,9 +36,22 @@ int dr_bounce_measure(struct dr_iospace *io, const struct dr_flush *flush,
 		      struct dr_costs *ret_costs);
 
 /*
- * The largest size up to which copying is cheaper than a map, @lazy or strict; 0: for none. @once:
- * the bytes are copied in one direction only. A pure function.
+ * As many runs of sizes as two costs can make: each of the five lines from no bytes to the last
+ * size is crossed once at most, and where the last of them is, nothing is beyond.
  */
-size_t dr_costs_threshold(const struct dr_costs *c, bool lazy, bool once);
+#define DR_COPY_RUNS 3
+
+/* Sizes of which copying is cheaper: more than @above, @up_to at most. Equal: none. */
+struct dr_copy_run {
+	size_t above, up_to;
+};
+
+/*
+ * Where copying is cheaper than a map, @lazy or strict: ascending runs apart from each other, then
+ * empty ones. @once: the bytes are copied in one direction only. Multiples of 512 bytes, from
+ * 64 KiB on of 4 KiB; what is between two goes as the greater one does. A pure function.
+ */
+void dr_costs_choose(const struct dr_costs *c, bool lazy, bool once,
+		     struct dr_copy_run ret_runs[DR_COPY_RUNS]);
 
 #endif

@@ -4,11 +4,11 @@
  *
  * 1. Of the ways a map may go (map/map.c, 2) only one is chosen by cost, and only where more than
  *    one is legal: registered memory is looked up, which nothing beats; what must be copied is.
- *    What is left is copied up to a size and mapped above it. So the choice is a comparison with
- *    one number, and there are four of them: a lazy map is cheaper than a strict one, and a buffer
+ *    What is left is copied if its length is in one of a few runs, most often one from nothing up
+ *    to a size. There are four such lists: a lazy map is cheaper than a strict one, and a buffer
  *    that only the device reads is copied once, others twice. The mode in effect says which one
- *    holds, at each map. A fifth is the greater one of the mode in effect: what is longer is mapped
- *    without another question.
+ *    holds, at each map. One number beside them is the greatest length of the mode in effect: what
+ *    is longer is mapped without another question.
  *
  * 2. The numbers follow from costs (bounce/measure.c), which the domain's opener gives or which are
  *    measured: when the first device has joined, because without one nothing is pinned, nothing has
@@ -19,8 +19,8 @@
  *    nothing of the buffer itself was ever reachable; while an untrusted device is in the domain
  *    nothing is copied but what must be; NO_BOUNCE holds (map/ways.c looks at all three first).
  *
- * 4. Threads. Costs are guarded by attach_lock. Maps read the numbers alone, each true for itself;
- *    a map beside a measurement goes by the old or the new one, and both are legal.
+ * 4. Threads. Costs are guarded by attach_lock. Maps read the runs alone, number by number; a map
+ *    beside a measurement goes by old or new ones, or by both, and either way is legal.
  *
  * 5. What can fail: measuring, which is no reason not to open a domain or a device. Then nothing is
  *    copied that need not be, until the next device joins and it is tried again.
@@ -30,6 +30,24 @@
 
 #include <dray/stats.h>
 
+/* The runs of sizes that are copied, none of them longer than @most. Returns the greatest. */
+static size_t publish(struct dr_copied *copied, const struct dr_copy_run runs[DR_COPY_RUNS],
+		      size_t most)
+{
+	size_t longest = 0;
+
+	for (unsigned i = 0; i < DR_COPY_RUNS; i++) {
+		size_t up_to = runs[i].up_to < most ? runs[i].up_to : most;
+		size_t above = runs[i].above < up_to ? runs[i].above : up_to;
+
+		if (above < up_to)
+			longest = up_to;
+		atomic_store_explicit(&copied->run[i].above, above, memory_order_relaxed);
+		atomic_store_explicit(&copied->run[i].up_to, up_to, memory_order_relaxed);
+	}
+	return longest;
+}
+
 void dr_domain_publish_choice_locked(struct dray_domain *dom)
 {
 	size_t asked = atomic_load_explicit(&dom->bounce_threshold, memory_order_relaxed);
@@ -38,19 +56,32 @@ void dr_domain_publish_choice_locked(struct dray_domain *dom)
 
 	for (unsigned lazy = 0; lazy < 2; lazy++)
 		for (unsigned once = 0; once < 2; once++) {
-			size_t up_to = asked;
+			struct dr_copy_run runs[DR_COPY_RUNS] = { { 0 } };
+			size_t up_to;
 
-			if (asked == DRAY_BOUNCE_AUTO)
-				up_to = dom->costs_known ?
-					dr_costs_threshold(&dom->costs, lazy, once) : 0;
-			if (up_to > most)
-				up_to = most;
-			atomic_store_explicit(&dom->copy_up_to[lazy][once], up_to,
-					      memory_order_relaxed);
+			if (asked != DRAY_BOUNCE_AUTO)
+				runs[0].up_to = asked;
+			else if (dom->costs_known)
+				dr_costs_choose(&dom->costs, lazy, once, runs);
+			up_to = publish(&dom->copied[lazy][once], runs, most);
 			if (lazy == dr_flush_is_lazy(dom->flush) && up_to > longest)
 				longest = up_to;
 		}
 	atomic_store_explicit(&dom->copy_most, longest, memory_order_relaxed);
+}
+
+size_t dr_domain_copy_up_to(const struct dray_domain *dom, bool lazy, bool once)
+{
+	const struct dr_copied *copied = &dom->copied[lazy][once];
+	size_t longest = 0;
+
+	for (unsigned i = 0; i < DR_COPY_RUNS; i++) {
+		size_t up_to = atomic_load_explicit(&copied->run[i].up_to, memory_order_relaxed);
+
+		if (up_to > atomic_load_explicit(&copied->run[i].above, memory_order_relaxed))
+			longest = up_to;
+	}
+	return longest;
 }
 
 static bool any(const uint32_t ns[DRAY_COST_SIZES])

@@ -31,6 +31,13 @@ enum dr_state {
 
 /* Lock ranks, to be taken in this order: attach_lock < explicit_lock < dr_life_lock. */
 
+/* Which sizes are copied because that is cheaper. Written under attach_lock, read by maps. */
+struct dr_copied {
+	struct {
+		_Atomic size_t above, up_to;
+	} run[DR_COPY_RUNS];
+};
+
 struct dray_domain {
 	struct dr_slab_link slab;
 	_Atomic uint32_t state;          /* enum dr_state; written under dr_life_lock */
@@ -64,7 +71,7 @@ struct dray_domain {
 	 */
 	_Atomic size_t copy_most;
 	/* What that comes to: of a strict and of a lazy map, of bytes that go both ways and one. */
-	_Atomic size_t copy_up_to[2][2]; /* written under attach_lock, read by maps */
+	struct dr_copied copied[2][2];
 	struct dr_costs costs;           /* guarded by attach_lock */
 	bool costs_given, costs_known;   /* guarded by attach_lock */
 
@@ -165,14 +172,19 @@ bool dr_domain_relieve(struct dray_domain *dom);
 int dr_domain_apply_invalidation_locked(struct dray_domain *dom);
 
 /*
- * The largest buffer that is copied because that is cheaper than to map it, in the mode in effect,
- * where no copy is forbidden.
+ * Is a buffer of @len bytes copied because that is cheaper than to map it, in the mode in effect,
+ * where no copy is forbidden?
  */
-static inline size_t dr_domain_copy_up_to(const struct dray_domain *dom, enum dray_dir dir)
+static inline bool dr_domain_copies(const struct dray_domain *dom, enum dray_dir dir, size_t len)
 {
-	return atomic_load_explicit(&dom->copy_up_to[dr_flush_is_lazy(dom->flush)]
-						    [dir == DRAY_TO_DEVICE],
-				    memory_order_relaxed);
+	const struct dr_copied *copied =
+		&dom->copied[dr_flush_is_lazy(dom->flush)][dir == DRAY_TO_DEVICE];
+
+	for (unsigned i = 0; i < DR_COPY_RUNS; i++)
+		if (len <= atomic_load_explicit(&copied->run[i].up_to, memory_order_relaxed) &&
+		    len > atomic_load_explicit(&copied->run[i].above, memory_order_relaxed))
+			return true;
+	return false;
 }
 
 /* --- costs.c --- */
@@ -192,6 +204,9 @@ void dr_domain_measure_locked(struct dray_domain *dom);
 
 /* What is known holds no longer: once more, at once if a device is there. attach_lock is held. */
 void dr_domain_costs_changed_locked(struct dray_domain *dom);
+
+/* The largest buffer that is copied because that is cheaper, by mode and direction. */
+size_t dr_domain_copy_up_to(const struct dray_domain *dom, bool lazy, bool once);
 
 /* The mode in effect, the costs or what was asked for have changed. attach_lock is held. */
 void dr_domain_publish_choice_locked(struct dray_domain *dom);

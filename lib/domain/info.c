@@ -47,11 +47,6 @@ static uint32_t clamp(uint64_t ns)
 	return ns < UINT32_MAX ? (uint32_t)ns : UINT32_MAX;
 }
 
-static size_t copied_up_to(const struct dray_domain *dom, bool lazy, bool once)
-{
-	return atomic_load_explicit(&dom->copy_up_to[lazy][once], memory_order_relaxed);
-}
-
 static void tell_costs_locked(const struct dray_domain *dom, struct dray_domain_info *info)
 {
 	const struct dr_costs *c = &dom->costs;
@@ -62,10 +57,10 @@ static void tell_costs_locked(const struct dray_domain *dom, struct dray_domain_
 		info->cost_map_ns[i] = clamp(c->map_ns[i]);
 		info->cost_lazy_map_ns[i] = clamp(c->lazy_ns[i]);
 	}
-	info->copy_up_to = copied_up_to(dom, false, false);
-	info->copy_up_to_once = copied_up_to(dom, false, true);
-	info->lazy_copy_up_to = copied_up_to(dom, true, false);
-	info->lazy_copy_up_to_once = copied_up_to(dom, true, true);
+	info->copy_up_to = dr_domain_copy_up_to(dom, false, false);
+	info->copy_up_to_once = dr_domain_copy_up_to(dom, false, true);
+	info->lazy_copy_up_to = dr_domain_copy_up_to(dom, true, false);
+	info->lazy_copy_up_to_once = dr_domain_copy_up_to(dom, true, true);
 }
 
 int dray_domain_info(const struct dray_domain *dom, struct dray_domain_info *inout)

@@ -6,7 +6,7 @@
  *    the domain is not trusted and the buffer shares a granule with other memory; the device does
  *    not snoop and the buffer shares a cache line; it is registered, but above what the device
  *    reaches; the backend cannot pin it although the CPU reaches it (a shared file that tracks dirty
- *    pages). Or when that is cheaper, up to a size (a domain's bounce_threshold). bounce/why.h has
+ *    pages). Or when that is cheaper, by its size (a domain's bounce_threshold). bounce/why.h has
  *    the predicate; what it asks is gathered here.
  *
  * 2. "Must" that is forbidden, by the call or the domain, is -ENOTSUP and names the reason; "cheaper"
@@ -69,8 +69,8 @@ static __attribute__((noinline)) enum dr_bounce_why ask(const struct dr_call *ca
 		.trusted = call->trusted,
 		.line = call->uncached ? dr_cpu_line_size() : 0,
 		/* Where nothing translates, nothing is cheaper than using the buffer. */
-		.threshold = forbidden || !call->trusted || !dom->io.be->translates ? 0 :
-						       dr_domain_copy_up_to(dom, call->dir),
+		.threshold = !forbidden && call->trusted && dom->io.be->translates &&
+			     dr_domain_copies(dom, call->dir, len) ? len : 0,
 		.unreachable = is_out_of_reach(call, va, len),
 	};
 

@@ -499,7 +499,8 @@ static void costs(void **state)
 	assert_line(&r, "costs_sim", DOCTOR_INFO, "110 ns, 999 ns, 1 us, 12.3 us, 7.65 ms", NULL);
 	assert_line(&r, "costs_type1", DOCTOR_INFO, "lazily 160 ns, 400 ns, 1.3 us", NULL);
 	assert_line(&r, "ways_type1", DOCTOR_INFO, "up to 49K instead of a strict map (to the "
-		    "device only: 2048K), up to 9.5K instead of a lazy one (no size)", NULL);
+		    "device only: 2048K with gaps), up to 9.5K instead of a lazy one (no size)",
+		    NULL);
 	doctor_report_free(&r);
 
 	costs_answer[1] = -EBUSY;

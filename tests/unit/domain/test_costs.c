@@ -110,6 +110,54 @@ static void test_given(void **state)
 	dray_domain_close(dom);
 }
 
+/* Lines that cross twice: small ones and large ones are copied, those between are mapped. */
+static void test_crossing_twice(void **state)
+{
+	static const uint32_t copy[DRAY_COST_SIZES] = { 1510, 33500, 132000, 526000, 202000 };
+	static const uint32_t map[DRAY_COST_SIZES] = { 13100, 24400, 41300, 99300, 320000 };
+	static const struct {
+		size_t len;
+		enum way strict, lazy, once;
+	} rows[] = {
+		{ 1, COPY, MAP, COPY }, { KB4, COPY, MAP, COPY },
+		{ 10 * KB + 512, COPY, MAP, COPY }, { 10 * KB + 513, MAP, MAP, COPY },
+		{ 26 * KB, MAP, MAP, COPY }, { 26 * KB + 1, MAP, MAP, MAP },
+		{ 64 * KB, MAP, MAP, MAP }, { 256 * KB, MAP, MAP, MAP },
+		{ 584 * KB, MAP, MAP, MAP }, { 584 * KB + 1, MAP, MAP, COPY },
+		{ 856 * KB, MAP, MAP, COPY }, { 856 * KB + 1, COPY, MAP, COPY },
+		{ MB1, COPY, MAP, COPY }, { 2 * MB1 - KB4, COPY, MAP, COPY },
+		/* No slot holds it. */
+		{ 2 * MB1 - KB4 + 1, MAP, MAP, MAP }, { 2 * MB1, MAP, MAP, MAP },
+	};
+	struct dray_domain_opts o = auto_opts();
+	struct dray_domain *dom;
+	struct dray_device *dev;
+
+	(void)state;
+	o.cost_slot_ns = 1500;
+	memcpy(o.cost_copy_ns, copy, sizeof(copy));
+	memcpy(o.cost_map_ns, map, sizeof(map));
+	for (unsigned i = 0; i < DRAY_COST_SIZES; i++)
+		o.cost_lazy_map_ns[i] = 1000;
+	dom = open_with(&o);
+	dev = rig_plug(dom, "sim1");
+	assert_thresholds(dom, 2 * MB1 - KB4, 2 * MB1 - KB4, 0, 0);
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		for (unsigned lazy = 0; lazy < 2; lazy++) {
+			enum way both = lazy ? rows[i].lazy : rows[i].strict;
+
+			assert_int_equal(dray_domain_set_invalidation(dom, lazy ? DRAY_LAZY :
+								      DRAY_STRICT), 0);
+			if (way_of(dev, rows[i].len, DRAY_BIDIRECTIONAL, 0) != both ||
+			    way_of(dev, rows[i].len, DRAY_FROM_DEVICE, 0) != both ||
+			    way_of(dev, rows[i].len, DRAY_TO_DEVICE, 0) !=
+				    (lazy ? MAP : rows[i].once))
+				fail_msg("%zu bytes, %s", rows[i].len, lazy ? "lazy" : "strict");
+		}
+	dray_device_close(dev);
+	dray_domain_close(dom);
+}
+
 /* The mode in effect says which threshold holds, from the next map on. */
 static void test_mode_switches(void **state)
 {
@@ -316,6 +364,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_given),
+		TEST(test_crossing_twice),
 		TEST(test_mode_switches),
 		TEST(test_promises_outrank_costs),
 		TEST(test_small_pool),

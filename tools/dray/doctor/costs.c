@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -37,28 +38,43 @@ static void list_text(const uint32_t ns[DOCTOR_COST_SIZES], char *text, size_t s
 	}
 }
 
-/* "9.5K"; thresholds are multiples of 512, and "no size" is better than "0". */
-static void bytes_text(uint64_t bytes, char *text, size_t size)
+/* Is some smaller size mapped? Where lines cross twice, a size that is known is between. */
+static bool has_gap(const struct doctor_costs *c, bool lazy, bool once, uint64_t up_to)
 {
+	const uint32_t *map_ns = lazy ? c->lazy_map_ns : c->map_ns;
+	bool gap = c->slot_ns >= map_ns[0];
+
+	for (unsigned i = 0; i < DOCTOR_COST_SIZES && doctor_cost_size[i] <= up_to; i++)
+		gap |= (once ? c->slot_ns : c->copy_ns[i]) + (uint64_t)c->copy_ns[i] >=
+		       2 * (uint64_t)map_ns[i];
+	return gap;
+}
+
+/* "9.5K"; thresholds are multiples of 512, and "no size" is better than "0". */
+static void bytes_text(const struct doctor_costs *c, bool lazy, bool once, uint64_t bytes,
+		       char *text, size_t size)
+{
+	const char *gap = has_gap(c, lazy, once, bytes) ? " with gaps" : "";
+
 	if (!bytes)
 		snprintf(text, size, "no size");
 	else if (bytes < 1024)
-		snprintf(text, size, "%" PRIu64, bytes);
+		snprintf(text, size, "%" PRIu64 "%s", bytes, gap);
 	else
-		snprintf(text, size, "%.4gK", (double)bytes / 1024);
+		snprintf(text, size, "%.4gK%s", (double)bytes / 1024, gap);
 }
 
 static void tell(struct doctor_report *r, const struct doctor_costs *c)
 {
-	char copy[128], map[128], lazy[128], up_to[4][24];
+	char copy[128], map[128], lazy[128], up_to[4][32];
 
 	list_text(c->copy_ns, copy, sizeof(copy));
 	list_text(c->map_ns, map, sizeof(map));
 	list_text(c->lazy_map_ns, lazy, sizeof(lazy));
-	bytes_text(c->copy_up_to, up_to[0], sizeof(up_to[0]));
-	bytes_text(c->copy_up_to_once, up_to[1], sizeof(up_to[1]));
-	bytes_text(c->lazy_copy_up_to, up_to[2], sizeof(up_to[2]));
-	bytes_text(c->lazy_copy_up_to_once, up_to[3], sizeof(up_to[3]));
+	bytes_text(c, false, false, c->copy_up_to, up_to[0], sizeof(up_to[0]));
+	bytes_text(c, false, true, c->copy_up_to_once, up_to[1], sizeof(up_to[1]));
+	bytes_text(c, true, false, c->lazy_copy_up_to, up_to[2], sizeof(up_to[2]));
+	bytes_text(c, true, true, c->lazy_copy_up_to_once, up_to[3], sizeof(up_to[3]));
 	doctor_add(r, c->backend[0] == 's' ? "costs_sim" : "costs_type1", DOCTOR_INFO, NULL,
 		   "costs on %s, %s (%s), of 4K, 16K, 64K, 256K, 1M: copied there and back %s; "
 		   "mapped strictly %s; lazily %s", c->backend, c->device, c->model, copy, map,

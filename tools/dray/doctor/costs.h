@@ -9,7 +9,7 @@
 #define DOCTOR_COST_SIZES 5
 extern const uint64_t doctor_cost_size[DOCTOR_COST_SIZES];
 
-/* Nanoseconds, and bytes up to which buffers are copied because that is cheaper. */
+/* Nanoseconds, and the largest buffers that are copied because that is cheaper. */
 struct doctor_costs {
 	const char *backend;
 	char device[32], model[96];
