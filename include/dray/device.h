@@ -27,6 +27,14 @@ extern "C" {
  * @segment_boundary_mask: no segment crosses a multiple of this plus one; 0 is no limit
  * @max_segment: longest segment, bytes; 0 is no limit
  * @min_align: alignment of every segment's start, bytes, a power of two; 0 is none
+ * @bounce_bytes: bounce pools of the device's own, at most so many bytes of them, whole granules; 0
+ *                shares the domain's. All of the device's copies are in there, and nobody else's: a
+ *                device that uses up the domain's pools takes nothing from this one, and this one
+ *                nothing from the others. (A link's ends that are copied are in no pool.) When they
+ *                are full a map that needs a copy is -ENOSPC, and one that a copy would only make
+ *                cheaper is mapped. Nothing is mapped or pinned before its first use; then, as of
+ *                the domain's pools, one stays. The device takes its wish along when it moves to
+ *                another domain.
  */
 struct dray_device_opts {
 	size_t size;
@@ -34,6 +42,7 @@ struct dray_device_opts {
 	int adopt_fd;
 	uint64_t dma_mask, segment_boundary_mask;
 	size_t max_segment, min_align;
+	size_t bounce_bytes;
 };
 
 /**
@@ -46,11 +55,12 @@ struct dray_device_opts {
  * What was mapped in the domain before is replayed to the device. All or nothing: on failure
  * nothing is attached and the domain is as before.
  * Context: any thread; opens files, issues ioctls, pins what is mapped.
- * Return: 0; -EINVAL; -E2BIG; -ENODEV no such device, or not bound to vfio-pci (the message says
- * which command binds it); -EBUSY it or its group is in use or owned by another domain, or the
- * group is not viable (the message names the foreign member); -EPERM no right, untrusted on a
- * backend that cannot isolate, forked child; -ERANGE, -EFAULT, -ENOMEM, -ENOSPC a live mapping does
- * not fit the real device; -ENOTSUP a flag the backend lacks.
+ * Return: 0; -EINVAL, bounce_bytes below two granules included; -E2BIG; -ENODEV no such device, or
+ * not bound to vfio-pci (the message says which command binds it); -EBUSY it or its group is in use
+ * or owned by another domain, or the group is not viable (the message names the foreign member);
+ * -EPERM no right, untrusted on a backend that cannot isolate, forked child; -ERANGE, -EFAULT,
+ * -ENOMEM, -ENOSPC a live mapping does not fit the real device; -ENOSPC no number left for its
+ * bounce pools; -ENOTSUP a flag the backend lacks, or bounce_bytes where the domain forbids copies.
  */
 DRAY_API int dray_device_open(struct dray_domain *dom, const char *name,
 			      const struct dray_device_opts *opts, struct dray_device **ret_dev);
@@ -70,10 +80,12 @@ DRAY_API void dray_device_close(struct dray_device *dev);
  * @dev: the device
  * @dom: where to
  *
- * Receipts stay in the domain they were made in. On failure the device is where it was.
- * Return: 0, also where it is there already; -ENOTSUP the backend cannot replace atomically;
- * -EINVAL domains of two backends; -EBUSY the device shares its group with another open device;
- * -EPERM in a forked child.
+ * Receipts stay in the domain they were made in, copies in the slots they have there. On failure the
+ * device is where it was.
+ * Return: 0, also where it is there already; -ENOTSUP the backend cannot replace atomically, or the
+ * device has bounce_bytes and the domain forbids copies; -EINVAL domains of two backends, or
+ * bounce_bytes below two granules of the other domain; -EBUSY the device shares its group with
+ * another open device; -ENOMEM, -ENOSPC; -EPERM in a forked child.
  */
 DRAY_API int dray_device_set_domain(struct dray_device *dev, struct dray_domain *dom);
 

@@ -20,10 +20,13 @@
  *
  * 4. Pools (set.c) are made when nothing else has room, below the ceiling of their set, inside the
  *    mask of who asks, and serve every wider mask. The domain has one set; a device may have its
- *    own, which nobody else uses. Pools go when nobody used them for a second (one permanent pool
- *    stays, because pinning it again is dear), when another pool needs their room, and, the
- *    permanent ones, before an untrusted device joins: from then on ("sealed") none is made, and
- *    trusted requests are served as in 3.
+ *    own, which nobody else uses: neither takes of the other's ceiling. A pool's number and records
+ *    are kept for each such set from its beginning, so others' pools cannot use them up; memory and
+ *    addresses are nobody's before they are needed. When its device goes to another address space
+ *    a set stays for what is out of it. Pools go when nobody used them for a second (one permanent
+ *    pool stays, because pinning it again is dear, and one of each device that is here), when
+ *    another pool needs their room, and, the permanent ones, before an untrusted device joins: from
+ *    then on ("sealed") none is made, and trusted requests are served as in 3.
  *
  * 5. Handles name a pool, a slot in it and the slot's life. Whoever holds a live one keeps the
  *    pool where it is, because its bits are set; so unmap and sync need no read section. A stale

@@ -100,10 +100,12 @@ bool dr_bounce_find(struct dr_bounce *b, dray_iova_t iova, size_t len, uint64_t 
  */
 bool dr_bounce_is_spare(struct dr_bounce *b, dray_iova_t iova);
 
-/* Longest request that can be served, wherever in a granule its buffer begins. 0: none at all. */
-size_t dr_bounce_max_len(const struct dr_bounce *b, size_t min_align, bool trusted);
-/* The same of a device's restricted pools. */
-size_t dr_bounce_own_max_len(const struct dr_bounce *b, const struct dr_bounce_pool_set *own);
+/*
+ * Longest request that can be served, wherever in a granule its buffer begins. 0: none at all.
+ * @own: by a device's restricted pools; NULL: by the domain's.
+ */
+size_t dr_bounce_max_len(const struct dr_bounce *b, const struct dr_bounce_pool_set *own,
+			 bool trusted);
 
 /* Is a permanent pool mapped now? Any thread. */
 bool dr_bounce_is_present(const struct dr_bounce *b);
@@ -133,14 +135,21 @@ unsigned dr_bounce_unmap_owner(struct dr_bounce *b, uint64_t owner_bits,
 bool dr_bounce_out_above(struct dr_bounce *b, uint64_t owner_bits, uint64_t mask);
 
 /*
- * Pools for one device alone: @bytes at most, and the first of them is taken at once, below @mask,
- * so that this device's I/O does not depend on what the others leave. While permanent pools are not
- * allowed only memory is taken. 0; -EINVAL; -ENOMEM; -ENOSPC; the backend's error.
+ * Pools for one device alone: @bytes at most, whole granules. The first one's records are taken at
+ * once, so that the others cannot leave it without; nothing is mapped before its first use. 0;
+ * -EINVAL less than two granules, or beyond what handles can name; -ENOMEM; -ENOSPC no pool numbers
+ * left.
  */
-int dr_bounce_own_open(struct dr_bounce *b, size_t bytes, uint64_t mask,
-		       struct dr_bounce_pool_set **ret_own);
-/* Every slot of it has been taken back. */
+int dr_bounce_own_open(struct dr_bounce *b, size_t bytes, struct dr_bounce_pool_set **ret_own);
+/* Every slot of it has been taken back. NULL is fine. */
 void dr_bounce_own_close(struct dr_bounce *b, struct dr_bounce_pool_set *own);
+
+/*
+ * Its device has left for another address space: what is out stays where it is, pools that nobody
+ * uses go, now or when they are idle. dr_bounce_own_return(): it is back. NULL is fine, for both.
+ */
+void dr_bounce_own_leave(struct dr_bounce *b, struct dr_bounce_pool_set *own);
+void dr_bounce_own_return(struct dr_bounce *b, struct dr_bounce_pool_set *own);
 
 struct dr_bounce_stats {
 	uint64_t mapped_bytes;   /* of permanent pools */

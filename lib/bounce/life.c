@@ -89,44 +89,46 @@ void dr_bounce_close(struct dr_bounce *b)
 
 /* --- Restricted sets -------------------------------------------------------------------------- */
 
-int dr_bounce_own_open(struct dr_bounce *b, size_t bytes, uint64_t mask,
-		       struct dr_bounce_pool_set **ret_own)
+int dr_bounce_own_open(struct dr_bounce *b, size_t bytes, struct dr_bounce_pool_set **ret_own)
 {
-	struct dr_want w = {
-		.len = 1, .n = 1, .align = 1, .mask = mask, .pool_align = b->granule,
-	};
 	struct dr_bounce_pool_set *set;
-	struct dr_pool *p;
-	unsigned slot;
 	int err;
 
-	if (!bytes || bytes > MAX_CEILING)
-		return dr_fail(EINVAL, "a device's pool of 0x%zx bytes; ask for 1 to 0x%zx", bytes,
-			       MAX_CEILING);
+	/* With less, a copy that keeps its buffer's place in a granule may not fit. */
+	if (bytes < 2 * b->granule || bytes > MAX_CEILING)
+		return dr_fail(EINVAL, "a device's bounce pool of 0x%zx bytes; ask for 0x%zx to "
+			       "0x%zx", bytes, 2 * b->granule, MAX_CEILING);
 	set = dr_alloc(sizeof(*set));
 	if (!set)
 		return dr_fail(ENOMEM, "no memory for a device's bounce pools");
-	dr_set_init(b, set, bytes);
+	dr_set_init(b, set, (size_t)dr_align_down(bytes, b->granule));
 	pthread_mutex_lock(&b->lock);
-	set->next = b->sets;
-	b->sets = set;
-	pthread_mutex_unlock(&b->lock);
-	w.permanent = !atomic_load_explicit(&b->sealed, memory_order_relaxed);
-	w.align = w.permanent ? 1 : b->granule >> DR_SLOT_SHIFT;
-	w.n = w.align;
-	err = dr_set_grow(b, set, &w, &p, &slot);
-	if (err == -EAGAIN) {
-		w.permanent = false;
-		w.n = w.align = b->granule >> DR_SLOT_SHIFT;
-		err = dr_set_grow(b, set, &w, &p, &slot);
+	err = dr_set_reserve_locked(b, set);
+	if (!err) {
+		set->next = b->sets;
+		b->sets = set;
 	}
+	pthread_mutex_unlock(&b->lock);
 	if (err) {
-		dr_bounce_own_close(b, set);
+		dr_free(set);
 		return err;
 	}
-	dr_pool_free(p, slot, w.n);
 	*ret_own = set;
 	return 0;
+}
+
+/* Of all sets there are, or of one. */
+static uint64_t high_water_locked(const struct dr_bounce *b, const struct dr_bounce_pool_set *only)
+{
+	uint64_t sum = 0;
+
+	for (const struct dr_bounce_pool_set *set = b->sets; set; set = set->next) {
+		uint64_t high = dr_set_high_bytes_locked(set);
+
+		if (!only || set == only)
+			sum += high > set->high_water ? high : set->high_water;
+	}
+	return sum;
 }
 
 static bool pick_any(const struct dr_bounce *b, const struct dr_pool *p, const void *ctx)
@@ -151,12 +153,17 @@ static void adopt_locked(struct dr_bounce *b, struct dr_bounce_pool_set *set)
 void dr_bounce_own_close(struct dr_bounce *b, struct dr_bounce_pool_set *own)
 {
 	struct dr_bounce_pool_set **at = &b->sets;
+	uint64_t high;
 
 	if (!own)
 		return;
 	pthread_mutex_lock(&b->lock);
+	high = high_water_locked(b, NULL);
+	if (b->high_water < high)
+		b->high_water = high;
 	dr_set_retire_locked(b, own, pick_any, NULL);
 	adopt_locked(b, own);
+	dr_set_unreserve_locked(b, own);
 	while (*at != own)
 		at = &(*at)->next;
 	*at = own->next;
@@ -164,16 +171,31 @@ void dr_bounce_own_close(struct dr_bounce *b, struct dr_bounce_pool_set *own)
 	dr_free(own);
 }
 
-size_t dr_bounce_max_len(const struct dr_bounce *b, size_t min_align, bool trusted)
+void dr_bounce_own_leave(struct dr_bounce *b, struct dr_bounce_pool_set *own)
 {
-	(void)min_align; /* pools are aligned to what is asked of them */
-	return !trusted && b->direct ? 0 : b->shared.max_len;
+	if (!own)
+		return;
+	pthread_mutex_lock(&b->lock);
+	own->left = true;
+	dr_set_retire_locked(b, own, pick_any, NULL);
+	pthread_mutex_unlock(&b->lock);
 }
 
-size_t dr_bounce_own_max_len(const struct dr_bounce *b, const struct dr_bounce_pool_set *own)
+void dr_bounce_own_return(struct dr_bounce *b, struct dr_bounce_pool_set *own)
 {
-	(void)b;
-	return own->max_len;
+	if (!own)
+		return;
+	pthread_mutex_lock(&b->lock);
+	own->left = false;
+	pthread_mutex_unlock(&b->lock);
+}
+
+size_t dr_bounce_max_len(const struct dr_bounce *b, const struct dr_bounce_pool_set *own,
+			 bool trusted)
+{
+	if (!trusted && b->direct)
+		return 0;
+	return own ? own->max_len : b->shared.max_len;
 }
 
 /* --- Trust, and giving back ------------------------------------------------------------------- */
@@ -225,8 +247,9 @@ static bool pick_idle(const struct dr_bounce *b, const struct dr_pool *p, const 
 {
 	const struct idle *idle = ctx;
 
-	/* A device's own first pool is its promise. */
-	return p != idle->kept && (p->set == &b->shared || p->set->bytes > p->bytes) &&
+	/* A device keeps one of its own where it is: no other's pool could stand in. */
+	return p != idle->kept &&
+	       (p->set == &b->shared || p->set->left || p->set->bytes > p->bytes) &&
 	       !dr_pool_was_used_since(p, idle->since);
 }
 
@@ -334,12 +357,10 @@ void dr_bounce_stats(struct dr_bounce *b, const struct dr_bounce_pool_set *own,
 		if (p->linked && (!own || p->set == own))
 			add_pool(&st, p);
 	}
-	for (const struct dr_bounce_pool_set *set = b->sets; set; set = set->next) {
-		uint64_t high = dr_set_high_bytes_locked(set);
-
-		if (!own || set == own)
-			st.high_water_bytes += high > set->high_water ? high : set->high_water;
-	}
+	st.high_water_bytes = high_water_locked(b, own);
+	/* What is out at one time was never more than the sets there were had at most. */
+	if (!own && st.high_water_bytes < b->high_water)
+		st.high_water_bytes = b->high_water;
 	pthread_mutex_unlock(&b->lock);
 	*ret_stats = st;
 }

@@ -91,6 +91,8 @@ struct dr_bounce_pool_set {
 	/* Guarded by the bounce's lock. */
 	size_t bytes;                    /* of all pools */
 	uint64_t high_water;             /* the most before a pool went; see dr_bounce_stats */
+	struct dr_pool *reserved;        /* a device's own set: its first pool's records */
+	bool left;                       /* the device it is for is elsewhere */
 	struct dr_bounce_pool_set *next;
 };
 
@@ -123,6 +125,7 @@ struct dr_bounce {
 	struct dr_bounce_pool_set *sets; /* guarded by lock; shared is one of them */
 	struct dr_pool *spare, *lost;    /* guarded by lock */
 	unsigned n_ids;                  /* guarded by lock */
+	uint64_t high_water;             /* guarded by lock; the most before a set went */
 	uint64_t trimmed_ns;             /* guarded by lock */
 
 	/* Rare events; any thread. */
@@ -199,6 +202,13 @@ int dr_set_grow(struct dr_bounce *b, struct dr_bounce_pool_set *set, const struc
 		struct dr_pool **ret_pool, unsigned *ret_slot);
 
 void dr_set_init(struct dr_bounce *b, struct dr_bounce_pool_set *set, size_t ceiling);
+
+/*
+ * Records of one pool, which come back to the set when that goes, and end with the set. 0; -ENOMEM;
+ * -ENOSPC no pool numbers left.
+ */
+int dr_set_reserve_locked(struct dr_bounce *b, struct dr_bounce_pool_set *set);
+void dr_set_unreserve_locked(struct dr_bounce *b, struct dr_bounce_pool_set *set);
 
 /*
  * Take pools out of every set, or of one: those that @pick says. Never allocates. Those that have

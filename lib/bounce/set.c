@@ -113,11 +113,18 @@ static struct dr_pool *new_descriptor_locked(struct dr_bounce *b, size_t room)
 }
 
 /* A pool without memory, with room for @slots. NULL: no memory, or no number left. */
-static struct dr_pool *take_descriptor_locked(struct dr_bounce *b, size_t slots)
+static struct dr_pool *take_descriptor_locked(struct dr_bounce *b, struct dr_bounce_pool_set *set,
+					      size_t slots)
 {
 	/* One size for nearly all, so that what one set leaves another can use. */
 	size_t room = slots > DR_LARGE_SLOTS ? slots : DR_LARGE_SLOTS;
 
+	if (set->reserved && set->reserved->room >= slots) {
+		struct dr_pool *p = set->reserved;
+
+		set->reserved = NULL;
+		return p;
+	}
 	for (struct dr_pool **at = &b->spare; *at; at = &(*at)->next) {
 		struct dr_pool *p = *at;
 
@@ -129,10 +136,43 @@ static struct dr_pool *take_descriptor_locked(struct dr_bounce *b, size_t slots)
 	return new_descriptor_locked(b, room);
 }
 
-static void give_descriptor_locked(struct dr_bounce *b, struct dr_pool *p)
+static void spare_descriptor_locked(struct dr_bounce *b, struct dr_pool *p)
 {
 	p->next = b->spare;
 	b->spare = p;
+}
+
+/* The inverse of taking it for that set. */
+static void give_descriptor_locked(struct dr_bounce *b, struct dr_bounce_pool_set *set,
+				   struct dr_pool *p)
+{
+	if (set != &b->shared && !set->reserved)
+		set->reserved = p;
+	else
+		spare_descriptor_locked(b, p);
+}
+
+/* There was none to take. */
+static int no_descriptor_locked(const struct dr_bounce *b)
+{
+	if (b->n_ids + 1 < DR_POOL_IDS)
+		return dr_fail(ENOMEM, "no memory for a bounce pool's records");
+	return dr_fail(ENOSPC, "an address space numbers %u bounce pools and all are taken; give "
+		       "fewer devices pools of their own", DR_POOL_IDS - 1);
+}
+
+int dr_set_reserve_locked(struct dr_bounce *b, struct dr_bounce_pool_set *set)
+{
+	/* Without room for larger pools: where those find no records, smaller ones are made. */
+	set->reserved = take_descriptor_locked(b, set, DR_LARGE_SLOTS);
+	return set->reserved ? 0 : no_descriptor_locked(b);
+}
+
+void dr_set_unreserve_locked(struct dr_bounce *b, struct dr_bounce_pool_set *set)
+{
+	if (set->reserved)
+		spare_descriptor_locked(b, set->reserved);
+	set->reserved = NULL;
 }
 
 /* The backend refused to let go of its memory: it stays until close, with nothing in it. */
@@ -144,10 +184,10 @@ static void lose_locked(struct dr_bounce *b, struct dr_pool *p)
 	b->lost = p;
 }
 
-static void unmake_locked(struct dr_bounce *b, struct dr_pool *p)
+static void unmake_locked(struct dr_bounce *b, struct dr_bounce_pool_set *set, struct dr_pool *p)
 {
 	if (dr_pool_unmake(b, p))
-		give_descriptor_locked(b, p);
+		give_descriptor_locked(b, set, p);
 	else
 		lose_locked(b, p);
 }
@@ -240,12 +280,12 @@ static int grow_by_locked(struct dr_bounce *b, struct dr_bounce_pool_set *set,
 			  const struct dr_want *w, size_t bytes, uint64_t last,
 			  struct dr_pool **ret_pool, unsigned *ret_slot)
 {
-	struct dr_pool *p = take_descriptor_locked(b, bytes >> DR_SLOT_SHIFT);
+	struct dr_pool *p = take_descriptor_locked(b, set, bytes >> DR_SLOT_SHIFT);
 	struct dr_bounce_index *index;
 	int err;
 
 	if (!p)
-		return dr_fail(ENOMEM, "no memory for a bounce pool's records");
+		return no_descriptor_locked(b);
 	index = new_index_locked(b);
 	if (!index) {
 		err = dr_fail(ENOMEM, "no memory for the list of bounce pools");
@@ -257,7 +297,7 @@ static int grow_by_locked(struct dr_bounce *b, struct dr_bounce_pool_set *set,
 	dr_pool_cut(p, bytes, dr_want_is_large(w));
 	if (!dr_pool_claim(p, w, atomic_load_explicit(&b->epoch, memory_order_relaxed), ret_slot)) {
 		dr_free(index);
-		unmake_locked(b, p);
+		unmake_locked(b, set, p);
 		return dr_fail(ENOSPC, "a new bounce pool has no place for 0x%zx bytes at this "
 			       "alignment; ask for less", w->len);
 	}
@@ -271,7 +311,7 @@ no_index:
 	if (p->va)
 		lose_locked(b, p);
 	else
-		give_descriptor_locked(b, p);
+		give_descriptor_locked(b, set, p);
 	return err;
 }
 
@@ -401,7 +441,7 @@ unsigned dr_set_retire_locked(struct dr_bounce *b, struct dr_bounce_pool_set *on
 		struct dr_pool *p = going;
 
 		going = p->next;
-		unmake_locked(b, p);
+		unmake_locked(b, p->set, p);
 	}
 	return n;
 }

@@ -111,6 +111,7 @@ void dr_device_forget(struct dr_attachment *att)
 {
 	struct dr_attachment **p;
 
+	dr_device_own_close(att);
 	pthread_mutex_lock(&dr_life_lock);
 	for (p = &att->dev->attachments; *p != att; p = &(*p)->next_of_device)
 		;

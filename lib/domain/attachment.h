@@ -31,11 +31,27 @@ void dr_device_part(struct dray_domain *dom);
 /* Where the device is, its domain held by one more device until dr_device_part(); NULL: closed. */
 struct dr_attachment *dr_device_hold_here(struct dray_device *dev);
 
-/* Drop one of the device's records; nothing of its own is mapped there any more. */
+/* Drop one of the device's records; nothing of its own is mapped there any more. dom is held. */
 void dr_device_forget(struct dr_attachment *att);
 
 /* A mask has changed, or a device come or gone: what every device in the domain reaches now. */
 void dr_domain_share_mask(struct dray_domain *dom);
+
+/* --- own.c --- */
+
+/*
+ * The device is about to be in the record's domain: pools of its own there, if it wants any. 0;
+ * -EINVAL less than the domain can use; -ENOTSUP the domain forbids copies; -ENOMEM; -ENOSPC no pool
+ * numbers left. attach_lock is held.
+ */
+int dr_device_own_enter_locked(struct dr_attachment *att);
+/*
+ * The inverse, also for when the device has left for elsewhere: what is out stays. Pools of a record
+ * that was never published (@fresh) end here. attach_lock is held.
+ */
+void dr_device_own_leave_locked(struct dr_attachment *att, bool fresh);
+/* Nothing of them is out any more: with the record. */
+void dr_device_own_close(struct dr_attachment *att);
 
 /* --- device.c --- */
 

@@ -52,7 +52,7 @@ void dr_domain_publish_choice_locked(struct dray_domain *dom)
 {
 	size_t asked = atomic_load_explicit(&dom->bounce_threshold, memory_order_relaxed);
 	/* What no slot holds would be tried in vain. */
-	size_t most = dr_bounce_max_len(dom->bounce, 0, true), longest = 0;
+	size_t most = dr_bounce_max_len(dom->bounce, NULL, true), longest = 0;
 
 	for (unsigned lazy = 0; lazy < 2; lazy++)
 		for (unsigned once = 0; once < 2; once++) {

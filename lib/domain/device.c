@@ -147,6 +147,7 @@ static void init_device(struct dray_device *dev, const char *name, const struct 
 	dev->boundary_mask = o->segment_boundary_mask;
 	dev->max_segment = o->max_segment;
 	dev->min_align = o->min_align;
+	dev->bounce_bytes = o->bounce_bytes;
 	dev->flags = o->flags;
 	dev->holds = 0;
 	snprintf(dev->name, sizeof(dev->name), "%s", name);
@@ -183,7 +184,9 @@ int dray_device_open(struct dray_domain *dom, const char *name, const struct dra
 	if (err)
 		goto no_join;
 	pthread_mutex_lock(&dom->attach_lock);
-	err = attach(dev, dom, &o, name);
+	err = dr_device_own_enter_locked(att);
+	if (!err)
+		err = attach(dev, dom, &o, name);
 	pthread_mutex_unlock(&dom->attach_lock);
 	if (err)
 		goto no_attach;
@@ -195,8 +198,10 @@ int dray_device_open(struct dray_domain *dom, const char *name, const struct dra
 	return 0;
 
 no_attach:
-	dr_device_part(dom);
+	/* The record first: from then on the domain may go, if it was closed meanwhile. */
 	dr_device_forget(att);
+	dr_device_part(dom);
+	dr_reap();
 no_join:
 	dr_slab_give(&devices, dev);
 	return err;

@@ -415,10 +415,9 @@ int dr_device_domain(const struct dray_device *dev, struct dray_domain **ret_dom
 				      (const void *)dev);
 }
 
-int dr_domain_enter(struct dray_device *dev, struct dray_domain **ret_dom, unsigned *ret_owner)
+int dr_domain_enter(struct dray_device *dev, struct dr_attachment **ret_att)
 {
 	struct dr_attachment *att;
-	struct dray_domain *dom;
 
 	if (!dev || dr_device_is_forked(dev))
 		return dr_device_check(dev);
@@ -428,11 +427,9 @@ int dr_domain_enter(struct dray_device *dev, struct dray_domain **ret_dom, unsig
 		dr_rcu_read_unlock();
 		return dr_fail(EINVAL, "device %p is closed; open it again", (void *)dev);
 	}
-	dom = att->dom;
-	*ret_owner = att->owner;
 	/* Before the count: it decides which block is counted in. */
-	dr_counters_ready(&dom->io.counters);
-	dr_count(&dom->io.counters, DR_BEGUN, 1);
-	*ret_dom = dom;
+	dr_counters_ready(&att->dom->io.counters);
+	dr_count(&att->dom->io.counters, DR_BEGUN, 1);
+	*ret_att = att;
 	return 0;
 }

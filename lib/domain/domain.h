@@ -99,6 +99,11 @@ struct dr_attachment {
 	struct dray_domain *dom;              /* constant */
 	struct dray_device *dev;              /* constant */
 	unsigned owner;                       /* constant; the device's number in dom's table */
+	/*
+	 * The device's own bounce pools there; NULL: it uses the domain's. Written under attach_lock
+	 * before the record is published for the first time, constant from then on.
+	 */
+	struct dr_bounce_pool_set *own;
 	struct dr_attachment *next_of_domain; /* guarded by dr_life_lock */
 	struct dr_attachment *next_of_device; /* guarded by dr_life_lock */
 };
@@ -116,6 +121,7 @@ struct dray_device {
 	_Atomic uint64_t dma_mask;            /* ones; written under attach_lock */
 	uint64_t boundary_mask;               /* constant while open; 0 none */
 	size_t max_segment, min_align;        /* constant while open; 0 none */
+	size_t bounce_bytes;                  /* constant while open; of its own pools, 0 none */
 	uint32_t flags;                       /* DRAY_DEVICE_*; constant while open */
 	/* No limit but the mask, and coherent. Written under attach_lock; see registered.c. */
 	_Atomic bool plain;
@@ -129,10 +135,10 @@ extern pthread_mutex_t dr_life_lock;
  * Hold the domain a device is in for one receipt: on success the receipt counts as given out and
  * dr_domain_leave() must follow, now or when it is unmapped. The read section in which the domain
  * was found is left open, so that what else is decided by it (trust, a region) is one with it;
- * dr_rcu_read_unlock() must follow soon. *ret_owner: the device's number.
+ * dr_rcu_read_unlock() must follow soon. The record stays as long as domain and device do.
  * 0; -EINVAL NULL or closed; -EPERM forked child. Context: allowed to allocate.
  */
-int dr_domain_enter(struct dray_device *dev, struct dray_domain **ret_dom, unsigned *ret_owner);
+int dr_domain_enter(struct dray_device *dev, struct dr_attachment **ret_att);
 
 /* Is this a domain that this process may use? 0; -EINVAL NULL or closed; -EPERM forked child. */
 int dr_domain_check(const struct dray_domain *dom);
@@ -154,6 +160,13 @@ static inline bool dr_domain_is_forked(const struct dray_domain *dom)
 static inline bool dr_device_is_forked(const struct dray_device *dev)
 {
 	return !dr_process_is(dev->process);
+}
+
+/* Can a buffer be copied at all for devices in it? Constant. */
+static inline bool dr_domain_can_bounce(const struct dray_domain *dom)
+{
+	return (dom->type == DRAY_DOMAIN_PAGING || !dom->io.be->translates) &&
+	       !(dom->flags & DRAY_DOMAIN_NO_BOUNCE);
 }
 
 /* Is no untrusted device in it? Inside the read section of dr_domain_enter() it stays true. */

@@ -6,12 +6,13 @@
  *    old one, or nothing has changed. Around it, reserve, act, publish:
  *
  *      join     the record in the new domain, which counts one device more   undo: part
+ *      own      bounce pools of the device's own there (own.c)               undo: leave
  *      trust    the new domain distrusts all, if this device may attack      undo: leave
  *      switch   the backend
  *      publish  dev->here; cannot fail
  *      leave    the old domain, a grace period later
  *
- *    Both attach locks are held from trust to publish, so of two threads that move one device the
+ *    Both attach locks are held from own to publish, so of two threads that move one device the
  *    second finds it elsewhere.
  *
  * 2. Receipts stay in the domain they were made in; so a mask is checked against what is mapped in
@@ -37,44 +38,65 @@ static void unlock_two(struct dray_domain *a, struct dray_domain *b)
 	pthread_mutex_unlock(&b->attach_lock);
 }
 
+/* Between the two domains' locks. All or nothing. */
+static int move_locked(struct dray_device *dev, const struct dr_attachment *was,
+		       struct dr_attachment *att)
+{
+	struct dray_domain *dom = att->dom;
+	bool fresh;
+	int err;
+
+	if (atomic_load_explicit(&dev->here, memory_order_relaxed) != was)
+		return dr_fail(EBUSY, "another thread moves device %s; try again", dev->name);
+	fresh = !att->own;
+	err = dr_device_own_enter_locked(att);
+	if (err)
+		return err;
+	err = dr_device_enter_trust_locked(dev, dom);
+	if (!err) {
+		err = dom->io.ops->switch_to(dev->bd, dom->io.be);
+		dr_device_leave_trust_locked(dev, err ? dom : was->dom);
+	}
+	if (err) {
+		dr_device_own_leave_locked(att, fresh);
+		return err;
+	}
+	dr_device_set_plain(dev);
+	dr_domain_measure_locked(dom);
+	atomic_store_explicit(&dev->here, att, memory_order_release);
+	return 0;
+}
+
 static int move(struct dray_device *dev, struct dr_attachment *was, struct dray_domain *dom)
 {
+	struct dray_domain *from = was->dom;
 	struct dr_attachment *att;
 	int err;
 
-	if (was->dom->io.ops != dom->io.ops)
+	if (from->io.ops != dom->io.ops)
 		return dr_fail(EINVAL, "device %s is on %s, the domain on %s; open the device in it",
-			       dev->name, was->dom->io.ops->name, dom->io.ops->name);
+			       dev->name, from->io.ops->name, dom->io.ops->name);
 	if (!dom->io.ops->can_switch)
 		return dr_fail(ENOTSUP, "%s cannot move a device between domains; close it and "
 			       "open it in the other", dom->io.ops->name);
 	err = dr_device_join(dev, dom, &att);
 	if (err)
 		return err;
-	lock_two(was->dom, dom);
-	if (atomic_load_explicit(&dev->here, memory_order_relaxed) != was)
-		err = dr_fail(EBUSY, "another thread moves device %s; try again", dev->name);
-	else
-		err = dr_device_enter_trust_locked(dev, dom);
-	if (!err) {
-		err = dom->io.ops->switch_to(dev->bd, dom->io.be);
-		dr_device_leave_trust_locked(dev, err ? dom : was->dom);
-	}
-	if (!err) {
-		dr_device_set_plain(dev);
-		dr_domain_measure_locked(dom);
-		atomic_store_explicit(&dev->here, att, memory_order_release);
-	}
-	unlock_two(was->dom, dom);
-	if (!err) {
-		dr_domain_share_mask(was->dom);
-		dr_domain_share_mask(dom);
-	}
-	if (err)
+	lock_two(from, dom);
+	err = move_locked(dev, was, att);
+	unlock_two(from, dom);
+	if (err) {
 		dr_device_part(dom);
-	else
-		dr_device_leave_domain(was->dom);
-	return err;
+		return err;
+	}
+	dr_domain_share_mask(from);
+	dr_domain_share_mask(dom);
+	/* It stays until the caller lets go of it as well. */
+	dr_device_leave_domain(from);
+	pthread_mutex_lock(&from->attach_lock);
+	dr_device_own_leave_locked(was, false);
+	pthread_mutex_unlock(&from->attach_lock);
+	return 0;
 }
 
 int dray_device_set_domain(struct dray_device *dev, struct dray_domain *dom)

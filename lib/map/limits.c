@@ -6,31 +6,26 @@
 /* What IOVA caches hold at most: one leaf table's worth of granules. */
 #define CACHED_GRANULES 512u
 
-/* The domain a device is in, held by a receipt that leave() ends; NULL: closed, or forked. */
-static struct dray_domain *enter(const struct dray_device *dev)
+/* Where a device is, its domain held until dr_domain_leave(); NULL: closed, or forked. */
+static const struct dr_attachment *enter(const struct dray_device *dev)
 {
-	struct dray_domain *dom;
-	unsigned owner;
+	struct dr_attachment *att;
 
-	if (!dev || dr_domain_enter((struct dray_device *)(uintptr_t)dev, &dom, &owner))
+	if (!dev || dr_domain_enter((struct dray_device *)(uintptr_t)dev, &att))
 		return NULL;
 	dr_rcu_read_unlock();
-	return dom;
-}
-
-static bool can_bounce(const struct dray_domain *dom)
-{
-	return (dom->type == DRAY_DOMAIN_PAGING || !dom->io.be->translates) &&
-	       !(dom->flags & DRAY_DOMAIN_NO_BOUNCE);
+	return att;
 }
 
 size_t dray_max_mapping_size(const struct dray_device *dev)
 {
-	struct dray_domain *dom = enter(dev);
+	const struct dr_attachment *att = enter(dev);
+	struct dray_domain *dom;
 	uint64_t first, max;
 
-	if (!dom)
+	if (!att)
 		return 0;
+	dom = att->dom;
 	/* The granule at 0 is nobody's. */
 	first = dom->io.first ? dom->io.first : dom->io.granule_mask + 1;
 	max = dom->io.last - first + 1;
@@ -43,9 +38,9 @@ size_t dray_max_mapping_size(const struct dray_device *dev)
 	if (dev->boundary_mask && dev->boundary_mask < max)
 		max = dev->boundary_mask + 1;
 	/* Any buffer at all may be one that has to be copied: not aligned enough, or not whole. */
-	if (can_bounce(dom) && (dev->min_align > 1 || !dr_domain_is_trusted(dom) ||
+	if (dr_domain_can_bounce(dom) && (dev->min_align > 1 || !dr_domain_is_trusted(dom) ||
 				(!dom->io.be->translates && dr_device_mask(dev) < dom->io.last))) {
-		size_t slot = dr_bounce_max_len(dom->bounce, dev->min_align,
+		size_t slot = dr_bounce_max_len(dom->bounce, att->own,
 						dr_domain_is_trusted(dom));
 
 		if (slot < max)
@@ -58,25 +53,25 @@ size_t dray_max_mapping_size(const struct dray_device *dev)
 size_t dray_opt_mapping_size(const struct dray_device *dev)
 {
 	size_t max = dray_max_mapping_size(dev), opt;
-	struct dray_domain *dom = enter(dev);
+	const struct dr_attachment *att = enter(dev);
 
-	if (!dom)
+	if (!att)
 		return 0;
-	opt = CACHED_GRANULES * ((size_t)dom->io.granule_mask + 1);
-	dr_domain_leave(dom);
+	opt = CACHED_GRANULES * ((size_t)att->dom->io.granule_mask + 1);
+	dr_domain_leave(att->dom);
 	return opt < max ? opt : max;
 }
 
 size_t dray_merge_boundary(const struct dray_device *dev)
 {
-	struct dray_domain *dom = enter(dev);
+	const struct dr_attachment *att = enter(dev);
 	size_t granule = 0;
 
-	if (!dom)
+	if (!att)
 		return 0;
-	if (dom->type == DRAY_DOMAIN_PAGING)
-		granule = (size_t)dom->io.granule_mask + 1;
-	dr_domain_leave(dom);
+	if (att->dom->type == DRAY_DOMAIN_PAGING)
+		granule = (size_t)att->dom->io.granule_mask + 1;
+	dr_domain_leave(att->dom);
 	return granule;
 }
 
@@ -87,12 +82,14 @@ bool dray_bounce_present(const struct dray_domain *dom)
 
 bool dray_device_uses_bounce(const struct dray_device *dev)
 {
-	struct dray_domain *dom = enter(dev);
+	const struct dr_attachment *att = enter(dev);
+	struct dray_domain *dom;
 	bool uses;
 
-	if (!dom)
+	if (!att)
 		return false;
-	uses = can_bounce(dom) &&
+	dom = att->dom;
+	uses = dr_domain_can_bounce(dom) &&
 	       (dev->min_align > 1 || dr_device_mask(dev) < dom->io.last ||
 		!dr_domain_is_trusted(dom) ||
 		atomic_load_explicit(&dom->bounce_threshold, memory_order_relaxed) ||

@@ -70,10 +70,14 @@ int dr_call_begin(struct dray_device *dev, enum dray_dir dir, uint32_t flags,
 		  struct dr_call *ret_call)
 {
 	struct dr_call call = { .dev = dev, .dir = dir, .flags = flags };
-	int err = dr_domain_enter(dev, &call.dom, &call.owner);
+	struct dr_attachment *att;
+	int err = dr_domain_enter(dev, &att);
 
 	if (err)
 		return err;
+	call.dom = att->dom;
+	call.owner = att->owner;
+	call.own = att->own;
 	call.trusted = dr_domain_is_trusted(call.dom);
 	call.uncached = !atomic_load_explicit(&dev->bd->coherent, memory_order_relaxed);
 	*ret_call = call;
@@ -267,7 +271,7 @@ static __attribute__((noinline)) int map_mended(const struct dr_attachment *att,
 						struct dr_receipt *r, struct dray_mapping *ret_map)
 {
 	struct dr_call call = {
-		.dev = att->dev, .dom = att->dom, .owner = att->owner, .dir = a->dir,
+		.dev = att->dev, .dom = att->dom, .owner = att->owner, .own = att->own, .dir = a->dir,
 		.flags = a->flags, .trusted = true,
 	};
 	dray_iova_t iova = 0;

@@ -37,6 +37,7 @@ struct dr_call {
 	struct dray_device *dev;
 	struct dray_domain *dom;
 	unsigned owner;   /* the device's number in the domain */
+	struct dr_bounce_pool_set *own; /* the device's bounce pools in the domain; NULL: all devices' */
 	enum dray_dir dir;
 	uint32_t flags;   /* DRAY_MAP_* */
 	bool trusted;     /* as read in the section in which the domain was entered */

@@ -74,6 +74,9 @@ static __attribute__((noinline)) enum dr_bounce_why ask(const struct dr_call *ca
 		.unreachable = is_out_of_reach(call, va, len),
 	};
 
+	/* What does not fit into its own pools; the domain's were thought of when it was decided. */
+	if (call->own && len > dr_bounce_max_len(dom->bounce, call->own, true))
+		facts.threshold = 0;
 	return dr_bounce_why(&facts, va, len, call->dir);
 }
 
@@ -92,10 +95,12 @@ int dr_way_bounce(const struct dr_call *call, void *va, size_t len, enum dr_boun
 	struct dr_bounce_request req = {
 		.va = va, .len = len, .dir = call->dir,
 		.mask = dr_device_mask(dev),
-		.shared_mask = atomic_load_explicit(&dom->shared_mask, memory_order_relaxed),
+		.shared_mask = call->own ? 0 :
+			       atomic_load_explicit(&dom->shared_mask, memory_order_relaxed),
 		.min_align = dev->min_align, .boundary_mask = dev->boundary_mask,
 		.owner_bits = dr_pte_owner_bits(call->owner),
 		.trusted = call->trusted, .uncached = call->uncached, .keep_offset = true,
+		.own = call->own,
 	};
 	int err;
 
@@ -123,7 +128,7 @@ bool dr_way_can_copy(const struct dr_call *call, void *va, size_t len)
 
 	if ((call->flags & DRAY_MAP_NO_BOUNCE) || (call->dom->flags & DRAY_DOMAIN_NO_BOUNCE))
 		return false;
-	if (len > dr_bounce_max_len(call->dom->bounce, call->dev->min_align, call->trusted))
+	if (len > dr_bounce_max_len(call->dom->bounce, call->own, call->trusted))
 		return false;
 	return !dr_hooks->madvise((void *)first, end - first, advice);
 }

@@ -33,6 +33,7 @@ const struct contract_list contract_lists[] = {
 	{ "sglist", sglist_cases },
 	{ "linked", linked_cases },
 	{ "copied", copied_cases },
+	{ "ownpool", ownpool_cases },
 	{ "regions", region_cases },
 	{ "blocks", block_cases },
 	{ NULL },

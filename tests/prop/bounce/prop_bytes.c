@@ -358,7 +358,7 @@ static void *work(void *arg)
 {
 	struct worker *w = arg;
 
-	need(!dr_bounce_own_open(w->r->b, OWN_BYTES, MASK64, &w->own), w, "no own pool");
+	need(!dr_bounce_own_open(w->r->b, OWN_BYTES, &w->own), w, "no own pool");
 	for (; w->ops; w->ops--) {
 		step(w);
 		if (w->alone && !(w->ops % 256))

@@ -236,7 +236,7 @@ static void test_own(void **state)
 
 		fail_nth = nth;
 		failed = 0;
-		err = dr_bounce_own_open(r->b, MB2, MASK64, &own);
+		err = dr_bounce_own_open(r->b, MB2, &own);
 		fail_nth = 0;
 		if (!err) {
 			dr_bounce_own_close(r->b, own);

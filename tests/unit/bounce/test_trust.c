@@ -216,7 +216,7 @@ static void test_retire(void **state)
 	assert_true(dr_bounce_unmap(r->b, h, true));
 	assert_true(dr_bounce_unmap(r->b, h2, true));
 	device_reads(r, iova, page, 1); /* a pool stays reachable */
-	assert_int_equal(dr_bounce_own_open(r->b, 8 * KB, MASK64, &own), 0);
+	assert_int_equal(dr_bounce_own_open(r->b, 8 * KB, &own), 0);
 	q.own = own;
 	h = map_at(r, &q, &again);
 	assert_int_equal(dr_bounce_retire_idle(r->b), -EBUSY);
@@ -312,13 +312,15 @@ static void test_refused_pool(void **state)
 	h = map_at(r, &q, &other);
 	assert_true(other / (2 * MB1) != iova / (2 * MB1));
 	assert_true(dr_bounce_unmap(r->b, h, true));
-	assert_int_equal(dr_bounce_own_open(r->b, 64 * KB, MASK64, &own), 0);
+	assert_int_equal(dr_bounce_own_open(r->b, 64 * KB, &own), 0);
+	q.own = own;
+	assert_true(dr_bounce_unmap(r->b, map_at(r, &q, &other), true));
 	dr_sim_fail_unmap_at(r->io.be, 0);
 	dr_bounce_own_close(r->b, own);
 	assert_int_equal(stats_of(r).lost_bytes, 2 * MB1 + 64 * KB);
 
 	/* A device's own memory of which a slot was lost. */
-	assert_int_equal(dr_bounce_own_open(r->b, 64 * KB, MASK64, &own), 0);
+	assert_int_equal(dr_bounce_own_open(r->b, 64 * KB, &own), 0);
 	q.trusted = false;
 	q.own = own;
 	dr_bounce_retire_idle(r->b);

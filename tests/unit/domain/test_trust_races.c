@@ -158,14 +158,15 @@ static void test_look_comes_after_counts(void **state)
 {
 	const struct timespec ms = { .tv_nsec = 1000000 };
 	struct dray_domain *dom = open_lazy(0), *entered;
+	struct dr_attachment *att;
 	struct dray_device *dev = rig_plug(dom, "sim1");
 	pthread_t thread;
-	unsigned owner;
 	void *err;
 
 	(void)state;
 	atomic_store(&has_joined, false);
-	assert_int_equal(dr_domain_enter(dev, &entered, &owner), 0);
+	assert_int_equal(dr_domain_enter(dev, &att), 0);
+	entered = att->dom;
 	assert_true(dr_domain_is_trusted(entered));
 	assert_int_equal(pthread_create(&thread, NULL, join, dom), 0);
 	while (dr_domain_is_trusted(entered))
