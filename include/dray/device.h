@@ -109,6 +109,50 @@ DRAY_API int dray_device_set_mask(struct dray_device *dev, uint64_t mask);
  */
 DRAY_API int dray_device_fd(const struct dray_device *dev);
 
+/* Bytes of struct dray_device_info's name, the 0 at its end included. */
+#define DRAY_DEVICE_NAME 64
+
+/**
+ * struct dray_device_info - what a device is to the domain it is in
+ * @size: sizeof(struct dray_device_info), set by the caller
+ * @flags: DRAY_DEVICE_*, as it was opened
+ * @trusted: 1: maps expose granules and pools to it; 0: it may attack, or another device of its
+ *           domain may
+ * @coherent: 1: it sees what the CPU's caches hold by default, so sync moves no cache lines; 0: it
+ *            does not, or counts so
+ * @enforces_coherency: 1: the IOMMU holds it to that even if it asks for accesses that do not snoop
+ *                      (PCI Express: No Snoop); 0: nothing does, so the right to ask has been taken
+ *                      from it, or @coherent is 0
+ * @name: as it was opened
+ * @dma_mask: highest IOVA it can send; all ones is no limit
+ * @segment_boundary_mask: no segment crosses a multiple of this plus one; 0 is no limit
+ * @max_segment: longest segment, bytes; 0 is no limit
+ * @min_align: alignment of every segment's start, bytes; 0 is none
+ * @bounce_bytes: most bytes of its own bounce pools in this domain; 0: it has none
+ * @bounce_held_bytes: bytes those have now
+ * @bounce_used_bytes: bytes of their slots that are out now, or that a backend would not let go of
+ * @bounce_high_water_bytes: at least the most that was ever out at once
+ */
+struct dray_device_info {
+	size_t size;
+	uint32_t flags, trusted, coherent, enforces_coherency;
+	char name[DRAY_DEVICE_NAME];
+	uint64_t dma_mask, segment_boundary_mask;
+	size_t max_segment, min_align;
+	uint64_t bounce_bytes, bounce_held_bytes, bounce_used_bytes, bounce_high_water_bytes;
+};
+
+/**
+ * dray_device_info() - what a device is to the domain it is in
+ * @dev: the device
+ * @inout: size set by the caller; filled up to that size
+ *
+ * Context: any thread; no ioctl. Waits for a device that is being attached to the domain, or a
+ * bounce pool that is being made there.
+ * Return: 0; -EINVAL no device, a closed one, no size or no struct; -EPERM in a forked child.
+ */
+DRAY_API int dray_device_info(const struct dray_device *dev, struct dray_device_info *inout);
+
 /**
  * dray_max_mapping_size() - the longest buffer that one map call takes for a device
  * @dev: the device

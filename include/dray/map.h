@@ -97,6 +97,34 @@ enum dray_memory_class {
  */
 DRAY_API int dray_memory_set_class(void *va, size_t len, enum dray_memory_class class_);
 
+/* Why a buffer is copied; the first of these that holds. */
+enum dray_bounce_reason {
+	DRAY_BOUNCE_NO,      /* it is not: the device reaches the buffer itself */
+	DRAY_BOUNCE_MASK,    /* it lies above what the device reaches */
+	DRAY_BOUNCE_ALIGN,   /* the device needs another alignment */
+	DRAY_BOUNCE_EDGE,    /* an untrusted device would see other memory in its granules */
+	DRAY_BOUNCE_LINE,    /* cache maintenance would hit other memory in its cache lines */
+	DRAY_BOUNCE_PIN,     /* the backend cannot pin it */
+	DRAY_BOUNCE_CHEAPER, /* copying costs less than mapping */
+};
+
+/**
+ * dray_bounce_reason_at() - is what a device finds at an IOVA a copy, and why?
+ * @dom: the domain it was mapped in; NULL is no copy
+ * @iova: any byte of a mapping: of a receipt, of a segment of a list, of a link's window
+ *
+ * By IOVA, as dray_iova_to_va(), because that is what all three have: in a list each element goes
+ * its own way, in a link each end of a piece. struct dray_stats counts the same reasons.
+ * Context: any thread, also beside maps and unmaps of other IOVAs; takes a lock where it finds no
+ * slot, because a link may have one's end there.
+ * Return: the reason; DRAY_BOUNCE_NO where nothing is mapped.
+ */
+DRAY_API enum dray_bounce_reason dray_bounce_reason_at(const struct dray_domain *dom,
+						       dray_iova_t iova);
+
+/** dray_bounce_reason_name() - a reason in words, such as "device alignment"; never NULL */
+DRAY_API const char *dray_bounce_reason_name(enum dray_bounce_reason reason);
+
 /**
  * dray_sync_for_device() - make what the CPU wrote visible to the device
  * @dev: the device

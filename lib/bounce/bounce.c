@@ -124,6 +124,16 @@ void *dr_bounce_buffer(struct dr_bounce *b, uint64_t handle, size_t *ret_len)
 	return s->va;
 }
 
+enum dr_bounce_why dr_bounce_reason(struct dr_bounce *b, uint64_t handle)
+{
+	struct dr_pool *p;
+	unsigned slot;
+	const struct dr_slot *s = slot_of(b, handle, &p, &slot);
+
+	return s ? (enum dr_bounce_why)atomic_load_explicit(&s->why, memory_order_relaxed) :
+		   DR_BOUNCE_NO;
+}
+
 static bool device_reads(unsigned dir)
 {
 	return dir != DRAY_FROM_DEVICE;
@@ -274,6 +284,7 @@ static uint64_t publish(struct dr_pool *p, unsigned slot, const struct dr_bounce
 	atomic_store_explicit(&s->owner, (uint16_t)dr_pte_owner(r->owner_bits),
 			      memory_order_relaxed);
 	s->dir = (uint8_t)r->dir;
+	atomic_store_explicit(&s->why, (uint8_t)r->why, memory_order_relaxed);
 	atomic_store_explicit(&s->len, (uint32_t)w->len, memory_order_relaxed);
 	atomic_store_explicit(&s->iova, iova, memory_order_relaxed);
 	for (unsigned i = 0; i < w->n; i++)

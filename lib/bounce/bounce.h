@@ -13,6 +13,7 @@
 
 #include <dray/types.h>
 
+#include "bounce/why.h"
 #include "iospace/iospace.h"
 
 /* Handles are below 2^this, and never 0. */
@@ -51,6 +52,7 @@ struct dr_bounce_request {
 	size_t min_align;       /* 0 or a power of two: the slot's IOVA is aligned to it */
 	uint64_t boundary_mask; /* the slot crosses no multiple of this + 1; 0 none */
 	uint64_t owner_bits;    /* dr_pte_owner_bits() of the device; always */
+	enum dr_bounce_why why; /* it is copied; kept with the slot */
 	bool trusted;           /* false: own granules, mapped for this call, unmapped strictly */
 	bool uncached;          /* the device sees memory, not what the CPU's caches hold of it */
 	bool keep_offset;       /* iova ≡ va modulo a granule, unless min_align forbids it */
@@ -79,6 +81,9 @@ bool dr_bounce_unmap(struct dr_bounce *b, uint64_t handle, bool copy_out);
 bool dr_bounce_is_live(struct dr_bounce *b, uint64_t handle);
 /* The buffer that a live slot stands in for; NULL: not live. */
 void *dr_bounce_buffer(struct dr_bounce *b, uint64_t handle, size_t *ret_len);
+
+/* Why it is copied, as its request said; DR_BOUNCE_NO: not live. Any thread. */
+enum dr_bounce_why dr_bounce_reason(struct dr_bounce *b, uint64_t handle);
 
 /*
  * Hand over exactly [off, off + len) of a live slot. for_device copies in, whatever the direction;
@@ -152,6 +157,7 @@ void dr_bounce_own_leave(struct dr_bounce *b, struct dr_bounce_pool_set *own);
 void dr_bounce_own_return(struct dr_bounce *b, struct dr_bounce_pool_set *own);
 
 struct dr_bounce_stats {
+	uint64_t ceiling_bytes;  /* most of the set's pools */
 	uint64_t mapped_bytes;   /* of permanent pools */
 	uint64_t private_bytes;  /* memory kept for slots that are mapped call by call */
 	uint64_t used_bytes;     /* of slots that are out, whole slots or granules */
@@ -165,7 +171,10 @@ struct dr_bounce_stats {
 	uint64_t grows, shrinks, failures, bad_handles, lost_bytes;
 };
 
-/* A sum over moments of the call. @own NULL: every pool of the domain. Takes the pools' lock. */
+/*
+ * A sum over moments of the call. @own NULL: every pool of the domain, and the ceiling of those that
+ * devices share. Takes the pools' lock.
+ */
 void dr_bounce_stats(struct dr_bounce *b, const struct dr_bounce_pool_set *own,
 		     struct dr_bounce_stats *ret_stats);
 

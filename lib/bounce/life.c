@@ -340,6 +340,7 @@ void dr_bounce_stats(struct dr_bounce *b, const struct dr_bounce_pool_set *own,
 {
 	const struct dr_counters *c = &b->io->counters;
 	struct dr_bounce_stats st = {
+		.ceiling_bytes = (own ? own : &b->shared)->ceiling,
 		.maps = dr_counters_sum(c, DR_BOUNCE_MAPS),
 		.copied_in_bytes = dr_counters_sum(c, DR_BOUNCE_IN_BYTES),
 		.copied_out_bytes = dr_counters_sum(c, DR_BOUNCE_OUT_BYTES),

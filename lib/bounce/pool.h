@@ -48,6 +48,7 @@ struct dr_slot {
 	uint16_t n;              /* the owner's; slots */
 	_Atomic uint16_t owner;  /* as tag; number of the device */
 	uint8_t dir;             /* the owner's */
+	_Atomic uint8_t why;     /* as tag; enum dr_bounce_why */
 };
 
 /* A run of slots that no request leaves. One cache line pair, or several, of its own. */

@@ -52,6 +52,7 @@ struct piece {
 	enum dray_dir dir;
 	bool partial;             /* counted as exposing something */
 	bool stuck;               /* the backend would not let go of it */
+	enum dr_bounce_why why;   /* its ends are copied */
 	struct part part[PARTS];
 };
 
@@ -352,8 +353,11 @@ static int choose_ends(struct dray_link *link, struct piece *pc)
 	bool partial = dr_is_partial(dom, pc->va, pc->len), copies;
 
 	dr_rcu_read_lock();
-	copies = partial && (!dr_domain_is_trusted(dom) ||
-			     (link->uncached && dr_cpu_is_partial(pc->va, pc->len)));
+	if (partial && !dr_domain_is_trusted(dom))
+		pc->why = DR_BOUNCE_EDGE;
+	else if (partial && link->uncached && dr_cpu_is_partial(pc->va, pc->len))
+		pc->why = DR_BOUNCE_LINE;
+	copies = pc->why != DR_BOUNCE_NO;
 	pc->partial = partial && !copies;
 	if (pc->partial)
 		dr_partial_begin(dom);
@@ -406,6 +410,7 @@ static int add_locked(struct dray_link *link, struct piece *pc)
 
 int dray_link_add(struct dray_link *link, size_t off, void *va, size_t len, enum dray_dir dir)
 {
+	enum dr_bounce_why why;
 	struct piece *pc;
 	int err = check_add(link, off, va, len, dir);
 
@@ -418,10 +423,14 @@ int dray_link_add(struct dray_link *link, size_t off, void *va, size_t len, enum
 	dr_counters_ready(&link->dom->io.counters);
 	pthread_mutex_lock(&link->lock);
 	err = add_locked(link, pc);
+	/* Once the lock is given back another thread may remove it. */
+	why = pc->why;
 	if (!err && link->uncached && !(link->flags & DRAY_MAP_NO_SYNC))
 		dr_backend_clean(link->dom->io.be, va, len);
 	pthread_mutex_unlock(&link->lock);
 	dr_count(&link->dom->io.counters, err ? DR_MAP_FAILURES : DR_MAPS, 1);
+	if (!err && why)
+		dr_count(&link->dom->io.counters, (enum dr_counter)(DR_BOUNCE_WHY + (int)why), 1);
 	if (err && !pc->stuck)
 		dr_free(pc);
 	return err;
@@ -556,4 +565,26 @@ void dr_link_sync_copies(struct dray_domain *dom, dray_iova_t iova, size_t len, 
 		pthread_mutex_unlock(&link->lock);
 	}
 	pthread_mutex_unlock(&dom->link_lock);
+}
+
+enum dr_bounce_why dr_link_reason(struct dray_domain *dom, dray_iova_t iova)
+{
+	enum dr_bounce_why why = DR_BOUNCE_NO;
+
+	pthread_mutex_lock(&dom->link_lock);
+	for (struct dray_link *link = dom->links; link && !why; link = link->next) {
+		size_t off = (size_t)(iova - link->iova);
+
+		if (iova < link->iova || off >= link->len)
+			continue;
+		pthread_mutex_lock(&link->lock);
+		for (struct piece *pc = link->pieces; pc; pc = pc->next)
+			for (unsigned i = 0; i < PARTS && !pc->stuck; i++)
+				if (pc->part[i].copy && off >= pc->off && off - pc->off < pc->len &&
+				    off - pc->part[i].off < pc->part[i].len)
+					why = pc->why;
+		pthread_mutex_unlock(&link->lock);
+	}
+	pthread_mutex_unlock(&dom->link_lock);
+	return why;
 }

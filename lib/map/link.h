@@ -6,6 +6,7 @@
 
 #include <dray/link.h>
 
+#include "bounce/why.h"
 #include "domain/domain.h"
 
 /*
@@ -13,5 +14,8 @@
  * or out. Takes locks, calls no kernel.
  */
 void dr_link_sync_copies(struct dray_domain *dom, dray_iova_t iova, size_t len, bool to_device);
+
+/* Why the byte at @iova is one of a copied end of a linked piece; DR_BOUNCE_NO: it is none. */
+enum dr_bounce_why dr_link_reason(struct dray_domain *dom, dray_iova_t iova);
 
 #endif

@@ -100,7 +100,7 @@ int dr_way_bounce(const struct dr_call *call, void *va, size_t len, enum dr_boun
 		.min_align = dev->min_align, .boundary_mask = dev->boundary_mask,
 		.owner_bits = dr_pte_owner_bits(call->owner),
 		.trusted = call->trusted, .uncached = call->uncached, .keep_offset = true,
-		.own = call->own,
+		.own = call->own, .why = why,
 	};
 	int err;
 

@@ -34,6 +34,8 @@ const struct contract_list contract_lists[] = {
 	{ "linked", linked_cases },
 	{ "copied", copied_cases },
 	{ "ownpool", ownpool_cases },
+	{ "reasons", reason_cases },
+	{ "devinfo", devinfo_cases },
 	{ "regions", region_cases },
 	{ "blocks", block_cases },
 	{ NULL },

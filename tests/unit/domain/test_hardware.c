@@ -274,6 +274,38 @@ static void test_close_stops_the_device_first(void **state)
 	dray_domain_close(dom);
 }
 
+/* Coherent, and not held to it: No Snoop was taken from it. Noncoherent where that cannot be. */
+static void test_coherent_but_not_held(void **state)
+{
+	struct dray_domain *dom = open_real(0, 0);
+	struct dray_device_info info = { .size = sizeof(info) };
+	struct dray_device *dev;
+
+	(void)state;
+	for (unsigned enforced = 2; enforced--;) {
+		if (!enforced)
+			vfio_fake_set_no_enforce();
+		dev = rig_plug(dom, NVME);
+		assert_int_equal(dray_device_info(dev, &info), 0);
+		assert_string_equal(info.name, NVME);
+		assert_int_equal(info.coherent, 1);
+		assert_int_equal(info.enforces_coherency, enforced);
+		dray_device_close(dev);
+	}
+	/* It will not show its config space, which comes after files that it cannot do without. */
+	for (unsigned n = 1; info.coherent; n++) {
+		vfio_fake_fail_nth(VFIO_FAKE_PREAD, n, EIO);
+		if (dray_device_open(dom, NVME, NULL, &dev))
+			continue;
+		assert_true(vfio_fake_fired());
+		assert_int_equal(dray_device_info(dev, &info), 0);
+		assert_int_equal(info.enforces_coherency, 0);
+		dray_device_close(dev);
+	}
+	vfio_fake_fail_nth(VFIO_FAKE_PREAD, 0, 0);
+	dray_domain_close(dom);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -288,6 +320,7 @@ int main(void)
 		TEST(test_holes_go_with_the_next_device),
 		TEST(test_holes_and_reservations),
 		TEST(test_close_stops_the_device_first),
+		TEST(test_coherent_but_not_held),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
