@@ -184,7 +184,7 @@ DRAY_API size_t dray_merge_boundary(const struct dray_device *dev);
  * dray_bounce_present() - is a bounce pool mapped?
  * @dom: the domain; NULL is false
  *
- * None is before its first use, so this may become true later.
+ * None is before its first use, so this may become true later. One of a device's own counts too.
  */
 DRAY_API bool dray_bounce_present(const struct dray_domain *dom);
 

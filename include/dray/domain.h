@@ -11,7 +11,7 @@ extern "C" {
 
 /* struct dray_domain_opts, flags */
 #define DRAY_DOMAIN_DEBUG     (1u << 0) /* check every receipt against the mapping table */
-#define DRAY_DOMAIN_GUARD     (1u << 1) /* unmapped granules around every mapping */
+#define DRAY_DOMAIN_GUARD     (1u << 1) /* unmapped granules around what dray places */
 #define DRAY_DOMAIN_NO_BOUNCE (1u << 2) /* never copy through a pool */
 #define DRAY_DOMAIN_NO_REUSE  (1u << 3) /* never keep a mapping for later */
 #define DRAY_DOMAIN_POLLED    (1u << 4) /* no helper thread, ever; the caller drives time */

@@ -243,11 +243,12 @@ static int map_private(struct dr_bounce *b, const struct dr_pool *p, unsigned sl
 		return dr_fail(EMSGSIZE, "the buffer's granules are more than the device's segment "
 			       "boundary of 0x%" PRIx64 " bytes holds; map pieces",
 			       r->boundary_mask + 1);
+	dr_iospace_add_guard(b->io, &req);
 	err = dr_iova_take(b->io->space, &req, &iova);
 	if (err)
 		return err == -ENOSPC ?
 			dr_fail(ENOSPC, "no 0x%zx bytes of IOVA for a bounce slot at or below 0x%"
-				PRIx64 "; unmap something or widen the window", len, r->mask) :
+				PRIx64 "; unmap something or widen the window", req.len, r->mask) :
 			err;
 	/* The zeroes around the buffer too, before the device can look at what was there. */
 	if (r->uncached)
@@ -255,7 +256,7 @@ static int map_private(struct dr_bounce *b, const struct dr_pool *p, unsigned sl
 	err = dr_act_map(b->io, iova, slot_memory(p, slot), len, dir_bits(r->dir) |
 			 (r->owner_bits & DR_PTE_OWNER), ret_lost);
 	if (err) {
-		dr_act_release(b->io, iova, len, *ret_lost);
+		dr_act_release(b->io, iova, req.len, *ret_lost);
 		return err;
 	}
 	/* The cache of the software IOMMU knows a page from its mapping on. */
@@ -387,7 +388,7 @@ bool dr_slot_unmap(struct dr_bounce *b, struct dr_pool *p, unsigned slot, bool c
 		dray_iova_t first = atomic_load_explicit(&s->iova, memory_order_relaxed) - s->off;
 
 		ok = !dr_act_unmap(b->io, first, n << DR_SLOT_SHIFT);
-		dr_act_release(b->io, first, n << DR_SLOT_SHIFT, !ok);
+		dr_act_release(b->io, first, (n << DR_SLOT_SHIFT) + b->io->guard, !ok);
 	}
 	if (copy && device_writes(s->dir))
 		copy_out(b, p, slot, 0, atomic_load_explicit(&s->len, memory_order_relaxed));

@@ -55,7 +55,8 @@ static void unmap_slots(struct dr_bounce *b, struct dr_pool *p)
 			continue;
 		first = atomic_load_explicit(&s->iova, memory_order_relaxed) - s->off;
 		refused = dr_act_unmap(b->io, first, (size_t)s->n << DR_SLOT_SHIFT) != 0;
-		dr_act_release(b->io, first, (size_t)s->n << DR_SLOT_SHIFT, refused);
+		dr_act_release(b->io, first, ((size_t)s->n << DR_SLOT_SHIFT) + b->io->guard,
+			       refused);
 	}
 }
 

@@ -4,7 +4,7 @@
  * whole of it is mapped.
  *
  *   memory   anonymous, of whole granules, aligned as its size suggests     undo: munmap
- *   IOVA     below the mask asked for, aligned likewise                     undo: release
+ *   IOVA     below the mask asked for, aligned likewise, and a guard        undo: release
  *   act      mapped readable and writable; pinned on real hardware          undo: unmap
  *
  * Children of fork get none of it: with copy-on-write a write of the parent's would go to a fresh
@@ -88,6 +88,7 @@ static int map_pool(struct dr_bounce *b, struct dr_pool *p, const struct dr_want
 	int err;
 
 	*ret_refused = false;
+	dr_iospace_add_guard(b->io, &req);
 	if (b->direct) {
 		p->iova = (uintptr_t)p->va;
 		return 0;
@@ -105,7 +106,7 @@ static int map_pool(struct dr_bounce *b, struct dr_pool *p, const struct dr_want
 			err;
 	err = dr_act_map(b->io, p->iova, p->va, p->bytes, POOL_BITS, &refused);
 	if (err)
-		dr_act_release(b->io, p->iova, p->bytes, refused);
+		dr_act_release(b->io, p->iova, req.len, refused);
 	*ret_refused = err && refused;
 	return err;
 }
@@ -151,7 +152,7 @@ bool dr_pool_unmake(struct dr_bounce *b, struct dr_pool *p)
 
 	if (p->permanent && !b->direct) {
 		ok = !dr_act_unmap(b->io, p->iova, p->bytes);
-		dr_act_release(b->io, p->iova, p->bytes, !ok);
+		dr_act_release(b->io, p->iova, p->bytes + b->io->guard, !ok);
 	}
 	if (!ok)
 		return false;

@@ -222,6 +222,7 @@ static int open_parts(struct dray_domain *dom, const struct dray_domain_opts *o)
 	if (err)
 		return err;
 	dom->io.granule_mask = dom->io.be->limits.granule - 1;
+	dom->io.guard = o->flags & DRAY_DOMAIN_GUARD ? dom->io.be->limits.granule : 0;
 	dom->type = dom->io.be->type;
 	return open_ways(dom, o);
 }

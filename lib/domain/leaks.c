@@ -8,7 +8,7 @@
 /* How long the live range is that a mapping begins; 0: none. Some have a guard behind them. */
 static size_t live_len(const struct dray_domain *dom, const struct dr_pt_mapping *m)
 {
-	size_t guard = dom->flags & DRAY_DOMAIN_GUARD ? (size_t)dom->io.granule_mask + 1 : 0;
+	size_t guard = dom->io.guard;
 
 	if (guard && dr_iova_is_live(dom->io.space, m->iova, m->len + guard, NULL))
 		return m->len + guard;

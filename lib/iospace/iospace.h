@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "backend/backend.h"
+#include "base/bits.h"
 #include "base/log.h"
 #include "iova/space.h"
 #include "pgtable/pgtable.h"
@@ -25,6 +26,11 @@ struct dr_iospace {
 	struct dray_iova_space *space;
 	uint64_t granule_mask;           /* granule - 1 */
 	dray_iova_t first, last;         /* the window */
+	/*
+	 * Bytes of IOVA that stay unmapped behind every range whose place nobody chose; 0, or a
+	 * granule. They are live as long as the range is.
+	 */
+	size_t guard;
 	struct dr_log log;
 
 	_Atomic bool damaged;            /* set once, by whoever sees it first */
@@ -51,6 +57,23 @@ int dr_act_unmap(struct dr_iospace *io, dray_iova_t iova, size_t len);
  * reached until somebody invalidates it.
  */
 int dr_act_clear(struct dr_iospace *io, dray_iova_t iova, size_t len);
+
+/*
+ * Ask for a guard behind what @req asks for, where the address space has them. It is not sent to,
+ * so it may lie above @req's last address.
+ */
+static inline void dr_iospace_add_guard(const struct dr_iospace *io, struct dr_iova_request *req)
+{
+	if (!io->guard)
+		return;
+	/* What is aligned to its own size crosses nothing larger, whatever follows it. */
+	if (req->boundary_mask && req->align < dr_pow2_up(req->len))
+		req->align = dr_pow2_up(req->len);
+	req->boundary_mask = 0;
+	req->len += io->guard;
+	if (req->last <= DRAY_IOVA_NONE - io->guard)
+		req->last += io->guard;
+}
 
 /* Give an IOVA back, or quarantine it when a backend still holds it. */
 void dr_act_release(struct dr_iospace *io, dray_iova_t iova, size_t len, bool refused);

@@ -174,7 +174,11 @@ static inline struct dr_span dr_span_of(const struct dray_domain *dom, const voi
 }
 
 /* Bytes of IOVA behind every automatic mapping that stay unmapped; 0 unless asked for. */
-size_t dr_guard_len(const struct dray_domain *dom);
+static inline size_t dr_guard_len(const struct dray_domain *dom)
+{
+	return dom->io.guard;
+}
+
 /* Take an IOVA for @s, in which the segment is [s->off, s->off + len), and a guard behind it. */
 int dr_place(const struct dray_domain *dom, const struct dray_device *dev, const struct dr_span *s,
 	     size_t len, size_t align, dray_iova_t *ret_iova);

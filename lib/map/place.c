@@ -6,8 +6,9 @@
  * address modulo 2 MiB, so that large pages can be used, if there is room for that. A device's
  * segment boundary is a request to the allocator. A domain with guards asks for one granule more
  * than it maps: whatever lies above a mapping is then never somebody else's, so an overrun faults,
- * and an underrun meets the guard of the mapping below. A fixed address is checked against the same
- * limits and has no guard: its neighbours are the caller's business.
+ * and an underrun meets the guard of the mapping below. Regions, bounce pools and an untrusted
+ * device's slots do the same at their places. A fixed address is checked against the same limits
+ * and has no guard: its neighbours are the caller's business.
  */
 #include "map/map.h"
 #include "base/bits.h"
@@ -29,44 +30,22 @@ int dr_check_segment(const struct dray_device *dev, size_t len)
 	return 0;
 }
 
-size_t dr_guard_len(const struct dray_domain *dom)
-{
-	return dom->flags & DRAY_DOMAIN_GUARD ? (size_t)dom->io.granule_mask + 1 : 0;
-}
-
-/* The request for a span, but for the boundary. */
+/* The request for a span, but for the boundary and the guard. */
 static int make_request(const struct dray_domain *dom, const struct dray_device *dev,
 			const struct dr_span *s, size_t align, struct dr_iova_request *ret_req)
 {
 	uint64_t granule = dom->io.granule_mask + 1;
 	/* A buffer aligned beyond a granule because the device wants it keeps that. */
 	uint64_t least = dev->min_align > granule ? dev->min_align : granule;
-	size_t guard = dr_guard_len(dom);
 
 	*ret_req = (struct dr_iova_request){
-		.len = s->len + guard, .align = align > least ? align : least,
+		.len = s->len, .align = align > least ? align : least,
 		.last = dr_device_mask(dev),
 	};
-	if (ret_req->len < s->len)
+	if (s->len + dom->io.guard < s->len)
 		return dr_fail(ENOSPC, "0x%zx bytes and a guard are more than there are addresses",
 			       s->len);
-	/* The guard is not sent to, so it may lie above what the device reaches. */
-	if (guard && ret_req->last <= DRAY_IOVA_NONE - guard)
-		ret_req->last += guard;
 	return 0;
-}
-
-/* No byte of the span's granules across the device's boundary. */
-static void bind(const struct dray_domain *dom, const struct dray_device *dev,
-		 const struct dr_span *s, struct dr_iova_request *req)
-{
-	if (dr_guard_len(dom)) {
-		/* What is aligned to its own size crosses nothing larger, whatever follows it. */
-		if (req->align < dr_pow2_up(s->len))
-			req->align = (size_t)dr_pow2_up(s->len);
-	} else {
-		req->boundary_mask = dev->boundary_mask;
-	}
 }
 
 /* One segment, [s->off, s->off + len) of the span, may not cross the boundary. */
@@ -85,7 +64,8 @@ static int bind_segment(const struct dray_domain *dom, const struct dray_device 
 		return dr_fail(EMSGSIZE, "the buffer's granules are more than the device's segment "
 			       "boundary of 0x%" PRIx64 " bytes holds; map pieces",
 			       dev->boundary_mask + 1);
-	bind(dom, dev, s, req);
+	/* No byte of the span's granules across it. */
+	req->boundary_mask = dev->boundary_mask;
 	return 0;
 }
 
@@ -93,9 +73,11 @@ static int bind_segment(const struct dray_domain *dom, const struct dray_device 
 static int take(const struct dray_domain *dom, const struct dr_span *s, size_t align,
 		struct dr_iova_request *req, dray_iova_t *ret_iova)
 {
-	size_t least = req->align;
+	size_t least;
 	int err;
 
+	dr_iospace_add_guard(&dom->io, req);
+	least = req->align;
 	if (!align && s->len >= LARGE_PAGE && least < LARGE_PAGE) {
 		req->align = LARGE_PAGE;
 		req->phase = (uintptr_t)s->va & (LARGE_PAGE - 1);
@@ -135,7 +117,7 @@ int dr_place_block(const struct dray_domain *dom, const struct dray_device *dev,
 	if (err)
 		return err;
 	if (bound > dom->io.granule_mask && s->len <= bound) {
-		bind(dom, dev, s, &req);
+		req.boundary_mask = dev->boundary_mask;
 		return take(dom, s, 0, &req, ret_iova);
 	}
 	if (bound <= req.align)

@@ -13,7 +13,8 @@
  *      descriptor  an index; ADDING                                undo: FREE
  *      claim       the range in the table: any overlap shows now   undo: clear
  *      ask         may it be here? (trust)
- *      place       IOVAs, congruent modulo 2 MiB where it pays     undo: give
+ *      place       IOVAs, congruent modulo 2 MiB where it pays,    undo: give
+ *                  and a guard behind them unless they were given
  *      fork        MADV_DONTFORK, if wanted                        undo: MADV_DOFORK
  *      act         the backend call                                undone by dr_act_map() itself
  *      publish     entries in the table, then LIVE; cannot fail
@@ -118,6 +119,8 @@ static int place_anywhere(struct dr_iospace *io, struct dray_region *g)
 	};
 	int err;
 
+	dr_iospace_add_guard(io, &req);
+	g->guard = io->guard;
 	/* Large IOMMU pages need it. */
 	if (g->len >= LARGE_PAGE && req.align < LARGE_PAGE) {
 		req.align = LARGE_PAGE;
@@ -179,6 +182,7 @@ static int place(struct dr_iospace *io, struct dray_region *g)
 	int err;
 
 	g->takes_iova = !is_others(g->flags);
+	g->guard = 0;
 	if (g->flags & DR_REGION_IDENTITY)
 		err = 0;
 	else if (g->flags & DRAY_REGION_PREMAPPED)
@@ -195,7 +199,7 @@ static int place(struct dr_iospace *io, struct dray_region *g)
 static void unplace(struct dr_iospace *io, struct dray_region *g, bool refused)
 {
 	if (g->takes_iova)
-		dr_act_release(io, g->iova, g->len, refused);
+		dr_act_release(io, g->iova, g->len + g->guard, refused);
 }
 
 static int keep_from_children(const struct dray_region *g)
@@ -235,7 +239,9 @@ static int act(struct dr_iospace *io, const struct dray_region *g, bool *ret_ref
 		return err;
 	snprintf(why, sizeof(why), "%s", dray_errmsg());
 	return dr_fail(EFAULT, "region %p+0x%zx: %s; if the memory is read-only, register it "
-		       "DRAY_REGION_READ_ONLY", g->va, g->len, why);
+		       "DRAY_REGION_READ_ONLY; if it is a shared file, use a memfd, tmpfs or "
+		       "hugetlbfs, as Linux since 6.5 pins no other for writing", g->va, g->len,
+		       why);
 }
 
 /* Everything between claim and publish. All or nothing. */

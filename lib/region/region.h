@@ -37,6 +37,7 @@ struct dray_region {
 	/* Written by who registers, before the state is LIVE; constant from then on. */
 	uint32_t flags;
 	bool takes_iova;              /* its IOVA came from the domain's space */
+	size_t guard;                 /* bytes behind it that came with it and stay unmapped */
 	void *va;
 	size_t len;
 	dray_iova_t iova;

@@ -36,6 +36,7 @@ const struct contract_list contract_lists[] = {
 	{ "ownpool", ownpool_cases },
 	{ "reasons", reason_cases },
 	{ "devinfo", devinfo_cases },
+	{ "guards", guard_cases },
 	{ "regions", region_cases },
 	{ "blocks", block_cases },
 	{ NULL },

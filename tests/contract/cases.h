@@ -11,7 +11,7 @@ extern const struct contract_case map_cases[], fixed_cases[], explicit_cases[], 
 	limit_cases[], backend_cases[], fast_cases[], opts_cases[], window_cases[],
 	badinput_cases[], badcall_cases[], race_cases[], fault_cases[], inject_cases[],
 	block_cases[], region_cases[], copied_cases[], ownpool_cases[], reason_cases[],
-	devinfo_cases[], linked_cases[], sglist_cases[], trust_cases[], lazymore_cases[],
-	lazy_cases[];
+	devinfo_cases[], guard_cases[], linked_cases[], sglist_cases[], trust_cases[],
+	lazymore_cases[], lazy_cases[];
 
 #endif

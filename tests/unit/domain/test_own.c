@@ -5,10 +5,12 @@
  */
 #include "rig.h"
 
+#include "bounce/pool.h"
+
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define OWN   (16 * KB4)
 #define ALIGN 512u
@@ -155,6 +157,7 @@ static void test_move_is_refused(void **state)
 	o.flags = DRAY_DEVICE_UNTRUSTED;
 	assert_int_equal(dray_device_open(from, "sim1", &o, &dev), 0);
 	assert_int_equal(dray_device_set_domain(dev, to), -EBUSY);
+	assert_null(to->bounce->sets->next);
 	was = rig_blocks;
 	for (unsigned i = 0; i < 300; i++)
 		assert_int_equal(dray_device_set_domain(dev, to), -EBUSY);
@@ -197,7 +200,7 @@ static void test_there_and_back(void **state)
 	dray_domain_close(b);
 }
 
-/* --- two threads map while the device moves --- */
+/* --- two threads map and one looks on while the device moves --- */
 
 #define MOVES   150u
 #define MAPPERS 2u
@@ -205,7 +208,8 @@ static void test_there_and_back(void **state)
 
 static struct dray_device *moving;
 static atomic_bool stop;
-static atomic_uint wrong, made;
+static atomic_uint wrong, made, looked;
+static atomic_ullong shown; /* an IOVA that was a copy's a moment ago, in one of the two */
 
 static void check(bool right)
 {
@@ -232,6 +236,7 @@ static void *mapper(void *arg)
 		memset(va, c, 2500);
 		check(!dray_map(moving, va, 2500, DRAY_BIDIRECTIONAL, 0, &m[k]));
 		check(m[k].iova % ALIGN == 0);
+		atomic_store(&shown, m[k].iova);
 		atomic_fetch_add(&made, 1);
 	}
 	for (unsigned k = 0; k < HELD; k++)
@@ -240,14 +245,35 @@ static void *mapper(void *arg)
 	return NULL;
 }
 
+/* Numbers and reasons, asked all the while, are those of one place or the other. */
+static void *watcher(void *arg)
+{
+	struct dray_domain *const *dom = arg;
+	struct dray_device_info info = { .size = sizeof(info) };
+
+	while (!atomic_load(&stop)) {
+		enum dray_bounce_reason reason =
+			dray_bounce_reason_at(dom[atomic_load(&looked) % 2], atomic_load(&shown));
+
+		check(reason == DRAY_BOUNCE_NO || reason == DRAY_BOUNCE_ALIGN);
+		check(!dray_device_info(moving, &info));
+		check(info.bounce_bytes == OWN && info.bounce_held_bytes <= OWN &&
+		      info.bounce_used_bytes <= OWN && info.min_align == ALIGN &&
+		      info.coherent && info.enforces_coherency && info.trusted);
+		atomic_fetch_add(&looked, 1);
+	}
+	return NULL;
+}
+
 static void test_moves_under_load(void **state)
 {
 	struct dray_domain *dom[2] = { rig_open(), rig_open() };
-	pthread_t thread[MAPPERS];
+	pthread_t thread[MAPPERS], watching;
 
 	(void)state;
 	moving = plug_own(dom[0], "sim1");
 	atomic_store(&stop, false);
+	assert_int_equal(pthread_create(&watching, NULL, watcher, dom), 0);
 	for (uintptr_t i = 0; i < MAPPERS; i++)
 		assert_int_equal(pthread_create(&thread[i], NULL, mapper, (void *)i), 0);
 	for (unsigned i = 1; i <= MOVES; i++) {
@@ -257,12 +283,13 @@ static void test_moves_under_load(void **state)
 		dray_poll(dom[0]);
 		dray_poll(dom[1]);
 		/* Both domains see maps. */
-		while (atomic_load(&made) < before + 2 * HELD)
+		while (atomic_load(&made) < before + 2 * HELD || atomic_load(&looked) < i)
 			sched_yield();
 	}
 	atomic_store(&stop, true);
 	for (unsigned i = 0; i < MAPPERS; i++)
 		pthread_join(thread[i], NULL);
+	pthread_join(watching, NULL);
 	assert_int_equal(atomic_load(&wrong), 0);
 	for (unsigned i = 0; i < 2; i++) {
 		struct dray_stats s = rig_stats(dom[i]);

@@ -2,6 +2,7 @@
 /* Guards: what lies beside a mapping is nobody's, so an overrun faults, on both sides. */
 #include "lists.h"
 
+#include "backend/sim/sim.h"
 #include "iova/space.h"
 
 #include <stdlib.h>
@@ -171,6 +172,146 @@ static void test_guards_of_the_others(void **state)
 	close_all();
 }
 
+/* An untrusted device's slots beside whole granules and regions: random, and nothing touches. */
+static void slots(const struct dray_device_opts *limits)
+{
+	struct dray_device_opts o = limits ? *limits : (struct dray_device_opts){ 0 };
+	struct dray_region *region[4] = { NULL };
+	struct dray_mapping m[24] = { 0 };
+	unsigned copies = 0;
+
+	o.size = sizeof(o);
+	o.flags = DRAY_DEVICE_UNTRUSTED;
+	open_with(&o);
+	srand(11);
+	for (unsigned i = 0; i < 600; i++) {
+		unsigned k = (unsigned)rand() % 24, g = (unsigned)rand() % 4;
+		size_t len = 1 + (size_t)rand() % 12000;
+		bool whole = rand() % 3 == 0;
+
+		if (i % 5 == 0 && region[g]) {
+			assert_int_equal(dray_region_unregister(region[g]), 0);
+			region[g] = NULL;
+		} else if (i % 5 == 0) {
+			assert_int_equal(dray_region_register(dom, PAGE(40 + 4 * g), 3 * KB4,
+							      DRAY_REGION_SHARE_UNTRUSTED,
+							      &region[g]), 0);
+		} else if (m[k].len) {
+			assert_overruns_fault(m[k].iova, m[k].len);
+			dray_unmap(dev, &m[k]);
+		} else if (whole) {
+			m[k] = rig_map(dev, PAGE(rand() % 8), KB4);
+		} else {
+			m[k] = rig_map(dev, PAGE(rand() % 8) + 1 + rand() % 100, len);
+			copies++;
+		}
+		if (m[k].len && limits && limits->dma_mask)
+			assert_true(m[k].iova + m[k].len - 1 <= limits->dma_mask);
+		if (m[k].len && limits && limits->segment_boundary_mask)
+			assert_int_equal(m[k].iova / (limits->segment_boundary_mask + 1),
+					 (m[k].iova + m[k].len - 1) /
+					 (limits->segment_boundary_mask + 1));
+		if (i % 8 == 0)
+			assert_all_guarded();
+	}
+	assert_true(copies > 60);
+	assert_int_equal(rig_stats(dom).bounce_edge, copies);
+	for (unsigned g = 0; g < 4; g++)
+		if (region[g])
+			assert_int_equal(dray_region_unregister(region[g]), 0);
+	for (unsigned k = 0; k < 12; k++)
+		dray_unmap(dev, &m[k]);
+	/* What is left is taken back, slots with their guards. */
+	dray_device_close(dev);
+	assert_int_equal(lists_live(dom), 0);
+	assert_int_equal(rig_info(dom).quarantined_bytes, 0);
+	assert_true(dr_iova_space_is_valid(dom->io.space));
+	dray_domain_close(dom);
+	assert_true(rig_is_gone(dom));
+}
+
+static void test_guards_of_slots(void **state)
+{
+	struct dray_device_opts bound = { .segment_boundary_mask = 0x7fff };
+	struct dray_device_opts narrow = { .dma_mask = 0xffffff };
+
+	(void)state;
+	slots(NULL);
+	slots(&bound);
+	slots(&narrow);
+}
+
+/* Regions that adjoin in memory do not in IOVA; large ones keep their place in a large page. */
+static void test_guards_of_regions(void **state)
+{
+	char *large = aligned_alloc(MB2, 3 * MB2);
+	struct dray_region *region[3];
+	dray_iova_t at;
+	size_t len;
+
+	(void)state;
+	open_with(NULL);
+	assert_int_equal(dray_region_register(dom, large + KB4, MB2 - KB4, 0, &region[0]), 0);
+	assert_int_equal(dray_region_register(dom, large + MB2, MB2, 0, &region[1]), 0);
+	assert_int_equal(dray_region_register(dom, large + 2 * MB2, KB4, 0, &region[2]), 0);
+	rig_map(dev, PAGE(20), KB4);
+	assert_all_guarded();
+	len = 3 * MB2;
+	at = dray_translate(dom, large + MB2, &len);
+	assert_int_equal(at % MB2, 0);
+	assert_int_equal(len, MB2);
+	assert_overruns_fault(at, MB2);
+	len = MB2;
+	at = dray_translate(dom, large + KB4, &len);
+	assert_int_equal(len, MB2 - KB4);
+	assert_overruns_fault(at, len);
+	at = dray_translate(dom, large + 2 * MB2, NULL);
+	assert_overruns_fault(at, KB4);
+	/* Where its owner chose the address, the neighbours are the owner's business. */
+	assert_int_equal(dray_region_unregister(region[2]), 0);
+	assert_int_equal(dray_region_register_at(dom, 0x100000, large + 2 * MB2, KB4, 0,
+						 &region[2]), 0);
+	assert_int_equal(dray_domain_map(dom, 0x101000, PAGE(3), KB4, DRAY_PROT_READ, 0), 0);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(dray_region_unregister(region[i]), 0);
+	assert_int_equal(dray_domain_unmap(dom, 0x101000, KB4), 0);
+	/* One that is refused is quarantined with what is behind it. */
+	assert_int_equal(dray_region_register(dom, large, KB4, 0, &region[0]), 0);
+	dr_sim_fail_unmap_at(dom->io.be, 0);
+	assert_int_not_equal(dray_region_unregister(region[0]), 0);
+	assert_int_equal(rig_info(dom).quarantined_bytes, 2 * KB4);
+	close_all();
+	free(large);
+}
+
+/* Pools as a whole: their slots adjoin. */
+static void test_guards_of_pools(void **state)
+{
+	struct dray_device_opts o = { .size = sizeof(o), .min_align = 512 };
+	struct dray_mapping m, a, b;
+	dray_iova_t first;
+
+	(void)state;
+	for (unsigned own = 0; own < 2; own++) {
+		o.bounce_bytes = own ? 4 * KB4 : 0;
+		open_with(&o);
+		b = rig_map(dev, PAGE(1), KB4);
+		m = rig_map(dev, PAGE(0) + 1, 100);
+		a = rig_map(dev, PAGE(2), KB4);
+		assert_all_guarded();
+		first = m.iova & ~(rig_stats(dom).bounce_mapped_bytes - 1);
+		assert_overruns_fault(first, rig_stats(dom).bounce_mapped_bytes);
+		assert_overruns_fault(a.iova, KB4);
+		dray_unmap(dev, &m);
+		dray_unmap(dev, &a);
+		dray_unmap(dev, &b);
+		assert_int_equal(dr_bounce_retire_idle(dom->bounce), 0);
+		assert_int_equal(lists_live(dom), 0);
+		assert_int_equal(rig_info(dom).quarantined_bytes, 0);
+		close_all();
+	}
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, lists_setup, lists_teardown)
 
 int main(void)
@@ -179,6 +320,9 @@ int main(void)
 		TEST(test_guards),
 		TEST(test_guard_above_the_mask),
 		TEST(test_guards_of_the_others),
+		TEST(test_guards_of_slots),
+		TEST(test_guards_of_regions),
+		TEST(test_guards_of_pools),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
