@@ -18,7 +18,7 @@
  *    region's address does not do, the buffer goes another way: it is copied, or mapped for itself.
  *
  * 5. A list finds a region once for all elements that follow each other in it, and counts them at
- *    once: 45 instructions for an element and its unmap, where finding and counting each takes
+ *    once: 43 instructions for an element and its unmap, where finding and counting each takes
  *    271.
  */
 #include "map/map.h"

@@ -16,7 +16,8 @@ ALWAYS = {"bench": str, "contender": str, "workload": str, "threads": int, "ops"
           "ops_per_s": float, "spread": float, "ns_batch64_p50": float, "ns_batch64_p99": float,
           "ns_batch64_p999": float, "backend": str, "mode": str, "size": int,
           "backend_calls_per_1000": float, "backend_unmaps_per_1000": float,
-          "invalidations_per_1000": float, "bounces_per_1000": float, "cost_model": str}
+          "invalidations_per_1000": float, "bounces_per_1000": float, "cost_model": str,
+          "memory": str}
 SINGLE = {"ns_p50", "ns_p99", "ns_p999"}
 
 
@@ -158,6 +159,20 @@ class Bench(Commands):
         done = dray("bench", "map", "--seconds", "0.02", "--sg", "3")
         self.assertIn("list of 3 elements that adjoin", done.stdout)
 
+    def test_memory(self):
+        self.assertEqual(self.measure()["results"][0]["memory"], "mmap")
+        (small,) = self.measure("--memory", "4k", "--sg", "512")["results"]
+        self.assertEqual((small["memory"], small["backend_calls_per_1000"]), ("4k", 2000))
+        for kind in ("thp", "hugetlb"):
+            # Neither has to be there.
+            done = dray("bench", "map", "--seconds", "0.02", "--memory", kind, "--mode",
+                        "strict,region")
+            if done.returncode == 0:
+                self.assertIn(f"memory: {kind}", done.stdout)
+            else:
+                self.assertEqual((done.returncode, done.stdout), (1, ""))
+                self.assertIn("huge pages", done.stderr)
+
     def test_cost_is_set(self):
         (free,) = self.measure("--invalidate-ns", "0", "--pin-ns", "0", "--check")["results"]
         self.assertIn("0 ns an invalidation, 0 ns a pinned page", free["cost_model"])
@@ -189,6 +204,7 @@ class Bench(Commands):
                 (["--sg", "2", "--mode", "bounce"], "list"),
                 (["--sg", "2", "--mode", "lazy", "--contender", "kernel-fq"], "lists"),
                 (["--sg", "65536", "--sg-stride", "1g"], "memory"),
+                (["--memory", "2g"], "there is: mmap, 4k, thp, hugetlb"),
                 (["--queue-entries", "0"], "entries"), (["--queue-entries", "x"], "entries"),
                 (["--flush-bytes", "0"], "size"), (["--flush-timeout-us", "0"], "microseconds"),
                 (["--mode", "strict,nonsense"], "there is: strict"),

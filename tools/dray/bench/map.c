@@ -33,7 +33,7 @@ struct options {
 
 enum {
 	OPT_INVALIDATE = 256, OPT_PIN, OPT_CHECK, OPT_ENTRIES, OPT_BYTES, OPT_TIMEOUT, OPT_SG,
-	OPT_STRIDE,
+	OPT_STRIDE, OPT_MEMORY,
 };
 
 /* More elements than any device takes at once. */
@@ -56,6 +56,8 @@ static const struct argp_option option_list[] = {
 	{"sg", OPT_SG, "N", 0, "map lists of N elements of --size bytes", 0},
 	{"sg-stride", OPT_STRIDE, "BYTES", 0,
 	 "from one element's beginning to the next one's (default: they adjoin)", 0},
+	{"memory", OPT_MEMORY, "KIND", 0, "what buffers are in: mmap, whatever the kernel gives; 4k; "
+	 "thp, transparent huge pages; hugetlb, reserved ones (default mmap)", 0},
 	{"queue-entries", OPT_ENTRIES, "N", 0, "lazy: entries of a thread that wait at most", 0},
 	{"flush-bytes", OPT_BYTES, "SIZE", 0, "lazy: bytes that wait at most", 0},
 	{"flush-timeout-us", OPT_TIMEOUT, "US", 0, "lazy: how long an entry waits at most", 0},
@@ -88,6 +90,20 @@ static void take_backend(struct options *o, const char *name)
 		add_name(all, sizeof(all), b->name);
 	}
 	bench_refuse(me, "there is no backend '%s'; there is: %s", name, all);
+}
+
+static void take_memory(struct options *o, const char *name)
+{
+	char all[64] = "";
+
+	for (const struct map_memory *m = map_memories; m->name; m++) {
+		if (!strcmp(m->name, name)) {
+			o->config.memory = m;
+			return;
+		}
+		add_name(all, sizeof(all), m->name);
+	}
+	bench_refuse(me, "there is no memory '%s'; there is: %s", name, all);
 }
 
 static void take_mode(void *ctx, const char *name)
@@ -218,6 +234,9 @@ static error_t take_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_STRIDE:
 		o->config.sg_stride = take_stride(arg);
+		return 0;
+	case OPT_MEMORY:
+		take_memory(o, arg);
 		return 0;
 	case OPT_ENTRIES:
 		o->config.queue_entries = take_bound(arg, "a number of entries");
@@ -450,7 +469,8 @@ int bench_map(int argc, char **argv)
 	    NULL,
 	    NULL};
 	struct options o = {
-	    .config = {.cost = {HARDWARE_INVALIDATE_NS, HARDWARE_PIN_NS, false}},
+	    .config = {.memory = map_memories,
+		       .cost = {HARDWARE_INVALIDATE_NS, HARDWARE_PIN_NS, false}},
 	    .modes = {"strict"},
 	    .n_modes = 1,
 	    .contenders = {"dray"},

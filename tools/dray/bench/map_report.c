@@ -61,6 +61,7 @@ static struct json_object *row_json(const struct map_run *run, unsigned i, const
 	json_object_object_add(row, "backend", json_object_new_string(c->backend->name));
 	json_object_object_add(row, "mode", json_object_new_string(s->mode->name));
 	json_object_object_add(row, "size", json_object_new_int64((int64_t)s->size));
+	json_object_object_add(row, "memory", json_object_new_string(c->memory->name));
 	json_object_object_add(row, "backend_calls_per_1000",
 			       per_1000_json(per_1000[MAP_BACKEND_CALLS], true));
 	json_object_object_add(row, "backend_unmaps_per_1000",
@@ -143,6 +144,8 @@ void map_print_table(const struct map_run *run, const struct bench_machine *m)
 		printf(" of a list of %u elements, %zu bytes apart", c->sg, c->sg_stride);
 	else if (c->sg)
 		printf(" of a list of %u elements that adjoin", c->sg);
+	if (c->memory != map_memories)
+		printf("; memory: %s", c->memory->name);
 	printf("\n\n");
 	printf("%-57s |     ns, batches of %d    |       ns, each alone     |"
 	       "   per 1000 operations\n", "", BENCH_BATCH);

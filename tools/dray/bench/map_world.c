@@ -5,9 +5,9 @@
  *    thread has as many mappings out as the workload's queues hold and gives them back in the order
  *    that table.c says, each buffer at a place of its own. Threads share the device and nothing
  *    else.
- * 2. Buffers are there before anything is measured (MAP_POPULATE), and the first of a thread starts
- *    at a multiple of its size up to 2 MiB, so that a backend may use as large pages as the size
- *    allows.
+ * 2. Buffers are there before anything is measured, and the first of a thread starts at a multiple
+ *    of its size up to 2 MiB, so that a backend may use as large pages as the size allows
+ *    (map_memory.c).
  * 3. All settings of a run share one domain, because a real device can be in one only; so they may
  *    be interleaved. A mode is entered before a stretch of a case and not in its loop. What waits
  *    when a lazy stretch is over is flushed at its end, so that its cost is counted where it
@@ -24,12 +24,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/err.h"
 #include "baseline/kernel_dma.h"
-
-#define MAX_ALIGN ((size_t)2 << 20)
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -51,54 +48,6 @@ struct map_thread {
 static size_t page_up(size_t size)
 {
 	return (size + 4095) & ~(size_t)4095;
-}
-
-static size_t alignment(size_t size)
-{
-	size_t align = 4096;
-
-	while (align < size && align < MAX_ALIGN)
-		align *= 2;
-	return align;
-}
-
-/* Populated memory that starts at a multiple of alignment(size). */
-static void *buffer_new(size_t size, size_t align)
-{
-	size_t whole = page_up(size);
-	char *p = mmap(NULL, whole + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-		       -1, 0);
-	char *start;
-
-	if (p == MAP_FAILED)
-		return NULL;
-	start = (char *)(((uintptr_t)p + align - 1) & ~(uintptr_t)(align - 1));
-	if (start > p)
-		munmap(p, (size_t)(start - p));
-	munmap(start + whole, align - (size_t)(start - p));
-	if (mmap(start, whole, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_POPULATE, -1, 0) != MAP_FAILED)
-		return start;
-	munmap(start, whole);
-	return NULL;
-}
-
-size_t map_arena_bytes(const struct map_config *c)
-{
-	size_t stride = c->sg_stride ? c->sg_stride : c->size;
-
-	return c->sg ? page_up(stride * (c->sg - 1) + c->size) : page_up(c->size) * c->places;
-}
-
-void *map_arena_new(const struct map_config *c)
-{
-	return buffer_new(map_arena_bytes(c), alignment(c->size));
-}
-
-void map_arena_free(const struct map_config *c, void *arena)
-{
-	if (arena)
-		munmap(arena, map_arena_bytes(c));
 }
 
 static int open_arenas(struct map_world *w)
@@ -131,8 +80,11 @@ int map_world_open(struct map_world *w, const struct map_config *config, const c
 	*w = (struct map_world){.config = *config};
 	err = open_arenas(w);
 	if (err) {
-		*ret_error =
-		    "no memory for the buffers; ask for a smaller --size or fewer --threads";
+		*ret_error = config->memory->page == map_memories[0].page ?
+			"no memory for the buffers; ask for a smaller --size or fewer --threads" :
+			"not enough huge pages for the buffers; reserve some "
+			"(/proc/sys/vm/nr_hugepages), allow them (/sys/kernel/mm/"
+			"transparent_hugepage/enabled), or leave --memory out";
 		goto fail;
 	}
 	err = dray_domain_open(&opts, &w->dom);

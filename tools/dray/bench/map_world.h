@@ -24,6 +24,15 @@ struct map_backend {
 };
 extern const struct map_backend map_backends[];
 
+/* What buffers are in: see map_memory.c. The first is the default. */
+struct map_memory {
+	const char *name;
+	size_t page; /* it comes in these */
+	int flags;   /* of mmap(), beside the usual */
+	int advice;  /* of madvise(); 0: none */
+};
+extern const struct map_memory map_memories[];
+
 struct map_world;
 struct map_setting;
 
@@ -59,6 +68,7 @@ struct map_cost {
 struct map_config {
 	const struct map_backend *backend;
 	const char *device;
+	const struct map_memory *memory;
 	struct map_cost cost;
 	uint32_t queue_entries, flush_timeout_us;
 	uint64_t flush_bytes;
@@ -104,11 +114,14 @@ bool map_has_workload(const struct workload *w);
 /* How many buffers a thread needs for it. */
 unsigned map_places(const struct workload *w);
 
+/* --- map_memory.c --- */
+
 /* Bytes of a thread's buffers. */
 size_t map_arena_bytes(const struct map_config *c);
-/* Populated memory for a thread's buffers, and its inverse. NULL: no memory. */
+/* Populated memory for a thread's buffers, and its inverse. NULL: no memory of that kind. */
 void *map_arena_new(const struct map_config *c);
 void map_arena_free(const struct map_config *c, void *arena);
+
 /* Where a thread's buffers are for this setting. */
 static inline char *map_arena_of(const struct map_setting *s, unsigned thread)
 {
