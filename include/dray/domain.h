@@ -253,6 +253,24 @@ DRAY_API enum dray_domain_type dray_domain_get_type(const struct dray_domain *do
  */
 DRAY_API int dray_domain_info(const struct dray_domain *dom, struct dray_domain_info *inout);
 
+struct dray_iova_cell; /* <dray/iova.h> */
+
+/**
+ * dray_domain_heat() - what a domain's IOVAs are used for, and where
+ * @dom: the domain
+ * @first: lowest IOVA; granule-aligned
+ * @last: highest IOVA, inclusive; the end of a granule, as DRAY_IOVA_NONE is
+ * @n: how many cells
+ * @ret_cells: as many cells, as dray_iova_space_heat() fills them
+ *
+ * Live is what is mapped, and what the domain keeps mapped for itself; retired is what waits for a
+ * flush; reserved are the holes, and windows for addresses of the caller's choice.
+ * Context: any thread; no ioctl; never allocates.
+ * Return: 0; -EINVAL misaligned, reversed, no cells, NULL; -EPERM in a forked child.
+ */
+DRAY_API int dray_domain_heat(const struct dray_domain *dom, dray_iova_t first, dray_iova_t last,
+			      size_t n, struct dray_iova_cell *ret_cells);
+
 /**
  * dray_domain_log() - write a line to a domain's log
  * @dom: the domain

@@ -117,6 +117,50 @@ DRAY_API int dray_iova_reserve(struct dray_iova_space *s, dray_iova_t first, dra
  */
 DRAY_API int dray_iova_space_stats(const struct dray_iova_space *s, struct dray_iova_stats *inout);
 
+/**
+ * struct dray_iova_cell - one stretch of a space, in granules
+ * @first: where it begins; DRAY_IOVA_NONE: it has no granules
+ * @live: handed out and not given back
+ * @retired: given up by their owner, not handed out before a flush has ended
+ * @cached: free, in magazines of threads and of the depot
+ * @chunk_free: free inside chunks, in no magazine
+ * @slack: what ranges leave over of slots that were rounded up for them, and slots of their chunk;
+ *         had only by who asks for the very address, or for more than is left elsewhere
+ * @reserved: never handed out automatically and not in use: holes, windows for fixed addresses, the
+ *            granule at 0
+ * @quarantined: never handed out again
+ * @free: outside chunks
+ *
+ * A granule counts once. What lies outside the space counts nowhere.
+ */
+struct dray_iova_cell {
+	dray_iova_t first;
+	uint64_t live, retired;
+	uint64_t cached, chunk_free, slack;
+	uint64_t reserved, quarantined;
+	uint64_t free;
+};
+
+/**
+ * dray_iova_space_heat() - what a space is full of, and where
+ * @s: the space
+ * @first: lowest IOVA; granule-aligned
+ * @last: highest IOVA, inclusive; the end of a granule, as DRAY_IOVA_NONE is
+ * @n: how many cells
+ * @ret_cells: as many cells, ascending, which share [first, last] out evenly: granules that are too
+ *             few for one more each go to the first cells
+ *
+ * While other threads take and give, each cell is of a moment of its own, and a range that changes
+ * hands in that moment may be told as it was before or after; the sum of a cell is the number of
+ * its granules all the same. While none do, the sums over the whole space are those of
+ * dray_iova_space_stats(): live_bytes, retired_bytes, cached_bytes, chunk_free_bytes and
+ * quarantined_bytes. It costs a look at every range and every chunk in [first, last].
+ * Context: any thread; never allocates. Takes without a cache wait for one cell at most.
+ * Return: 0; -EINVAL misaligned, reversed, no cells, NULL.
+ */
+DRAY_API int dray_iova_space_heat(const struct dray_iova_space *s, dray_iova_t first,
+				  dray_iova_t last, size_t n, struct dray_iova_cell *ret_cells);
+
 /** dray_iova_space_close() - close it; what is still out is forgotten. NULL is fine. */
 DRAY_API void dray_iova_space_close(struct dray_iova_space *s);
 

@@ -126,8 +126,10 @@
 #include "base/bits.h"
 #include "base/err.h"
 #include "base/hooks.h"
-#include "iova/fast.h"
 #include "iova/pieces.h"
+#include "iova/zone.h"
+
+struct dr_tcache dr_tcache_none = {.flags = DR_STOPPED};
 
 /* What the radix spans: all that four-level page tables translate. */
 #define REACH ((uint64_t)1 << 48)
@@ -168,19 +170,6 @@ static uint64_t pop(struct dr_cache *c, struct dr_tcache *t, unsigned zone, unsi
 	}
 	dr_slot_turn(c, state, DR_SLOT_FREE, dr_slot_byte(c, DR_SLOT_LIVE, n, cut));
 	return iova;
-}
-
-/*
- * The highest zone all of which lies at or below @last, from the top; the top one also for limits
- * above the window. c->zones: none.
- */
-static unsigned zone_below(const struct dr_cache *c, uint64_t last)
-{
-	unsigned z = 0;
-
-	while (z < c->zones && c->zone[z].last > last)
-		z++;
-	return z;
 }
 
 /* May any slot of @cut granules serve it? What is malformed is for the tree to say. */
@@ -245,7 +234,7 @@ static __attribute__((noinline)) int take_on(struct dray_iova_space *s,
 {
 	struct dr_cache *c = s->cache;
 	uint64_t n = req->len >> c->granule_shift, iova = 0;
-	unsigned zone = zone_below(c, req->last);
+	unsigned zone = dr_zone_below(c, req->last);
 	unsigned cut = zone < c->zones ? dr_slot_size(c, zone, n) : 0;
 	struct dr_tcache *t = dr_this_cache(s);
 
@@ -253,7 +242,9 @@ static __attribute__((noinline)) int take_on(struct dray_iova_space *s,
 		return 0;
 	if (!is_cacheable(c, req, cut))
 		return dr_iova_take_plain(s, req, ret_iova);
-	if (t && dr_enter_any(t)) {
+	if (n == cut && dr_take_zone(s, zone, req->len, ret_iova))
+		return 0;
+	if (dr_enter_any(t)) {
 		iova = pop(c, t, zone, (unsigned)n, cut);
 		dr_leave(t);
 	}
@@ -361,6 +352,8 @@ int dr_cache_open(struct dray_iova_space *s, bool debug)
 				       "allow the process more address space");
 	}
 	open_zones(c, s);
+	for (unsigned i = 0; i <= DR_THREADS; i++)
+		atomic_store_explicit(&c->by_thread[i], &dr_tcache_none, memory_order_relaxed);
 	s->by_thread = c->by_thread;
 	s->states = c->states;
 	s->top_last = c->zone[0].last;

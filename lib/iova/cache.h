@@ -57,34 +57,6 @@
 /* Frees that the debug mode holds back per thread before the address may be taken again. */
 #define DR_RING_ENTRIES 128u
 
-/* State bytes lie one for each 4 KiB of IOVA, whatever the granule: a constant shift is cheap. */
-#define DR_STATE_SHIFT 12u
-
-/* What the state byte at the first granule of a slot says; 0 everywhere else. */
-enum {
-	DR_SLOT_NONE,
-	DR_SLOT_FREE,
-	DR_SLOT_QUAR,
-	DR_SLOT_HELD,    /* hold.c: a run of slots begins here */
-	DR_SLOT_HELD_ON, /* and goes on */
-	/*
-	 * Retired or live, and in the low bits log2 of its bytes, or why that would not do: ODD,
-	 * the chunk knows more; SHORT, the bytes that follow do. Nothing is as long as 2 to the
-	 * power of these; 63 is free, for the short way takes it for length 0. Ordered: above QUAR
-	 * is in use, from LIVE on is live.
-	 */
-	DR_SLOT_RETIRED = 0x40,
-	DR_SLOT_LIVE = 0x80,
-	DR_SLOT_ODD = 0x3d,
-	DR_SLOT_SHORT = 0x3e,
-};
-
-/*
- * Bits of a range's granules that each of the two bytes behind a SHORT one has: so few that the
- * byte looks like nobody's, whoever takes it for the first of a slot.
- */
-#define DR_SHORT_BITS 6u
-
 /* Why a thread may not use the short way into its cache. */
 enum {
 	DR_STOPPED = 1 << 0, /* another thread is inside, or about to be */
@@ -208,7 +180,7 @@ struct dr_cache {
 	unsigned zones;
 	/* Zones that round sizes up, a bit each. Changes with the lock, read by all. */
 	atomic_uint rounding;
-	struct dray_range zone[DR_ZONES]; /* from the top down */
+	struct dray_range zone[DR_ZONES]; /* from the top down; 0 from c->zones on */
 	uint64_t round_max[DR_ZONES];     /* chunks up to which it does; 0: it never does */
 	unsigned flags;         /* DR_FENCED, DR_DEBUG */
 	/* Where the byte of address 0 would be; what is reserved for bytes, from base on. */
@@ -218,8 +190,9 @@ struct dr_cache {
 	_Atomic(struct dr_gig *) *root; /* elements: set once each, by the lock's holder */
 
 	/*
-	 * By number + 1, which is what a thread has at hand; the first is none. Element: set once
-	 * by the thread that has the number, with the lock; read by all.
+	 * By number + 1, which is what a thread has at hand; the first is of those without one.
+	 * Element: dr_tcache_none, then set once by the thread that has the number, with the lock;
+	 * read by all.
 	 */
 	_Atomic(struct dr_tcache *) by_thread[DR_THREADS + 1];
 	struct dr_stack full[DR_ZONES][DR_ORDERS];
@@ -238,6 +211,7 @@ struct dr_cache {
 	/* Corrections to the sums over threads: gives without a cache, moves to the tree. */
 	int64_t used_ranges, used_granules;
 	int64_t retired_ranges, retired_granules, slack_granules;
+	uint64_t lost_granules;  /* in quarantined slots: out, and not used */
 	uint32_t mags;          /* magazines made */
 	struct dr_chunk *lists[DR_ZONES][DR_CHUNK_GRANULES + 1];
 	struct dr_chunk *records;
@@ -252,6 +226,11 @@ struct dr_cache {
 };
 
 extern struct dr_mag dr_mag_none;
+/*
+ * Whose cache is none: always stopped, so the short way need not tell it apart. Nothing of it is
+ * used but its flags, and busy, which threads without a cache write for nobody.
+ */
+extern struct dr_tcache dr_tcache_none;
 
 /* Are chunks cut into slots of n granules? */
 static inline bool dr_cache_has_size(uint64_t n)
@@ -280,82 +259,15 @@ static inline unsigned dr_slot_size(const struct dr_cache *c, unsigned zone, uin
 	return dr_cache_has_size(n) ? (unsigned)n : 0;
 }
 
+/* The zone of a cached address; of any other some zone, below DR_ZONES. */
 static inline unsigned dr_zone_of(const struct dr_cache *c, uint64_t iova)
 {
 	unsigned z = 0;
 
-	while (z + 1 < c->zones && iova < c->zone[z].first)
-		z++;
+	/* As dr_zone_below(), without a branch; nothing cached lies below the lowest zone. */
+	for (unsigned i = 0; i + 1 < DR_ZONES; i++)
+		z += iova < c->zone[i].first;
 	return z;
-}
-
-/* The chunk and n that hold @iova now, as struct dr_gig has them; 0 where there never was one. */
-static inline uint64_t dr_chunk_entry(const struct dr_cache *c, uint64_t iova)
-{
-	uint64_t index = (iova - c->base) >> c->chunk_shift;
-	struct dr_gig *gig;
-
-	if (index >= c->n_chunks)
-		return 0;
-	/* Acquire: the leaf, its bytes and the chunk it names are complete. */
-	gig = atomic_load_explicit(&c->root[index / 512], memory_order_acquire);
-	return gig ? atomic_load_explicit(&gig->entry[index % 512], memory_order_acquire) : 0;
-}
-
-static inline struct dr_chunk *dr_entry_chunk(uint64_t entry)
-{
-	return (struct dr_chunk *)(uintptr_t)(entry & ((UINT64_C(1) << DR_ENTRY_SHIFT) - 1));
-}
-
-static inline unsigned dr_entry_n(uint64_t entry)
-{
-	return (unsigned)(entry >> DR_ENTRY_SHIFT);
-}
-
-/* The chunk that a cached address lies in. */
-static inline struct dr_chunk *dr_chunk_at(const struct dr_cache *c, uint64_t iova)
-{
-	return dr_entry_chunk(dr_chunk_entry(c, iova));
-}
-
-/* The state byte of an address in a chunk. */
-static inline _Atomic uint8_t *dr_state(const struct dr_cache *c, uint64_t iova)
-{
-	return (_Atomic uint8_t *)(c->states + (uintptr_t)(iova >> DR_STATE_SHIFT));
-}
-
-static inline uint64_t dr_chunk_iova(const struct dr_cache *c, const struct dr_chunk *chunk,
-				     unsigned slot)
-{
-	return chunk->base + ((uint64_t)slot * chunk->n << c->granule_shift);
-}
-
-static inline uint8_t dr_chunk_state(const struct dr_cache *c, const struct dr_chunk *chunk,
-				     unsigned slot)
-{
-	return atomic_load_explicit(dr_state(c, dr_chunk_iova(c, chunk, slot)),
-				    memory_order_relaxed);
-}
-
-static inline void dr_chunk_set_state(const struct dr_cache *c, const struct dr_chunk *chunk,
-				      unsigned slot, uint8_t state)
-{
-	atomic_store_explicit(dr_state(c, dr_chunk_iova(c, chunk, slot)), state,
-			      memory_order_relaxed);
-}
-
-/*
- * Granules of the slots where [iova, iova + len) is, if such a slot may have that range, else 0.
- * Whether it has is for its bytes to say.
- */
-static inline unsigned dr_chunk_cut(const struct dr_cache *c, uint64_t iova, uint64_t len)
-{
-	unsigned cut = dr_entry_n(dr_chunk_entry(c, iova));
-	uint64_t n = len >> c->granule_shift;
-
-	if (!cut || (iova | len) & c->granule_mask || n - 1 >= DR_CHUNK_GRANULES)
-		return 0;
-	return n == cut || dr_round_up(n) == cut ? cut : 0;
 }
 
 /* Magazine entries of n granules: up to a chunk's worth, at least four. */
@@ -374,77 +286,14 @@ static inline unsigned dr_class_of(uint64_t n)
 	return DR_ORDERS + ((uint32_t)n * 0x9e3779b1u >> 29);
 }
 
-/* The byte of an address of n granules that is live or retired, in a slot of @cut. */
-static inline uint8_t dr_slot_byte(const struct dr_cache *c, uint8_t state, uint64_t n,
-				   unsigned cut)
-{
-	if (n != cut)
-		return state | DR_SLOT_SHORT;
-	return (uint8_t)(state |
-			 (n & (n - 1) ? DR_SLOT_ODD : dr_class_of(n) + c->granule_shift));
-}
-
-/*
- * Granules of the range that a slot of three granules or more has, where they are less than the
- * slot's; else 0. Written by who owns the address.
- */
-static inline unsigned dr_short_n(const _Atomic uint8_t *state)
-{
-	return atomic_load_explicit(&state[1], memory_order_relaxed) |
-	       (unsigned)atomic_load_explicit(&state[2], memory_order_relaxed) << DR_SHORT_BITS;
-}
-
-static inline void dr_short_set(_Atomic uint8_t *state, unsigned n)
-{
-	atomic_store_explicit(&state[1], (uint8_t)(n & ((1u << DR_SHORT_BITS) - 1)),
-			      memory_order_relaxed);
-	atomic_store_explicit(&state[2], (uint8_t)(n >> DR_SHORT_BITS), memory_order_relaxed);
-}
-
-/* Has the slot a range of n granules in state @byte, which is dr_slot_byte()? */
-static inline bool dr_slot_says(const _Atomic uint8_t *state, uint8_t byte, uint64_t n,
-				unsigned cut)
-{
-	/* The other bytes only after the first one said that there are any. */
-	return atomic_load_explicit(state, memory_order_relaxed) == byte &&
-	       (n == cut || dr_short_n(state) == n);
-}
-
-/* Granules of the range that a used or quarantined slot has: all of it, or less. */
-static inline unsigned dr_slot_has(const struct dr_cache *c, const struct dr_chunk *chunk,
-				   unsigned slot)
-{
-	unsigned n = 0;
-
-	if (chunk->n >= 3)
-		n = dr_short_n(dr_state(c, dr_chunk_iova(c, chunk, slot)));
-	return n ? n : chunk->n;
-}
-
-/* Somebody will give it back. */
-static inline bool dr_slot_is_used(uint8_t state)
-{
-	return state >= DR_SLOT_HELD;
-}
-
-/* The byte of a slot that is the caller's, from one value to another; false: it was not @from. */
-static inline bool dr_slot_turn(const struct dr_cache *c, _Atomic uint8_t *state, uint8_t from,
-				uint8_t to)
-{
-	if (c->flags & DR_DEBUG)
-		return atomic_compare_exchange_strong_explicit(state, &from, to,
-							       memory_order_relaxed,
-							       memory_order_relaxed);
-	if (atomic_load_explicit(state, memory_order_relaxed) != from)
-		return false;
-	atomic_store_explicit(state, to, memory_order_relaxed);
-	return true;
-}
-
+/* The number's cache, or NULL. */
 static inline struct dr_tcache *dr_tcache_at(const struct dr_cache *c, unsigned number)
 {
 	/* Acquire: it is complete. */
-	return atomic_load_explicit(&c->by_thread[number + 1], memory_order_acquire);
+	struct dr_tcache *t = atomic_load_explicit(&c->by_thread[number + 1],
+						   memory_order_acquire);
+
+	return t == &dr_tcache_none ? NULL : t;
 }
 
 static inline struct dr_slot *dr_slot_of(const struct dr_cache *c, struct dr_tcache *t,

@@ -26,6 +26,7 @@
 #include "base/structs.h"
 #include "iova/cache.h"
 #include "iova/pieces.h"
+#include "iova/state.h"
 
 /* Only while the lock is held and every cache stopped. */
 #define SEEN 0x10u
@@ -64,6 +65,7 @@ bool dr_cache_quarantine_locked(struct dray_iova_space *s, dray_iova_t iova, siz
 	c->used_ranges--;
 	c->used_granules -= cut;
 	c->slack_granules -= cut - (int64_t)n;
+	c->lost_granules += cut;
 	if (from == DR_PIECE_RETIRED) {
 		c->retired_ranges--;
 		c->retired_granules -= (int64_t)n;
@@ -175,8 +177,8 @@ int dray_iova_space_stats(const struct dray_iova_space *s, struct dray_iova_stat
 				&c->full[i / DR_ORDERS][i % DR_ORDERS].count,
 				memory_order_relaxed);
 		st.depot_empty = atomic_load_explicit(&c->empty.count, memory_order_relaxed);
-		if ((int64_t)out > sums.used_granules)
-			st.cached_bytes = out - (uint64_t)sums.used_granules;
+		if ((int64_t)(out - c->lost_granules) > sums.used_granules)
+			st.cached_bytes = out - c->lost_granules - (uint64_t)sums.used_granules;
 		st.cached_bytes <<= c->granule_shift;
 		st.quota_bytes = atomic_load_explicit(&c->quota_granules, memory_order_relaxed)
 				 << c->granule_shift;
@@ -317,7 +319,8 @@ static bool short_is_valid(const struct dr_cache *c, const struct dr_chunk *chun
 
 /* Put the marks back, and look whether every slot was somewhere. */
 static bool chunk_is_valid(struct dray_iova_space *s, struct dr_chunk *chunk,
-			   struct dr_cache_sums *inout_sums, uint64_t *inout_out)
+			   struct dr_cache_sums *inout_sums, uint64_t *inout_out,
+			   uint64_t *inout_lost)
 {
 	const struct dr_cache *c = s->cache;
 	const struct dr_piece *p = dr_tree_at(&s->tree, chunk->base);
@@ -354,6 +357,7 @@ static bool chunk_is_valid(struct dray_iova_space *s, struct dr_chunk *chunk,
 			inout_sums->retired_ranges++;
 		}
 		*inout_out += in_chunk ? 0u : chunk->n;
+		*inout_lost += state == DR_SLOT_QUAR ? chunk->n : 0u;
 	}
 	if (gone)
 		return valid && entry == (uintptr_t)chunk;
@@ -368,7 +372,7 @@ bool dr_cache_is_valid_locked(struct dray_iova_space *s)
 {
 	struct dr_cache *c = s->cache;
 	struct dr_cache_sums seen = {0}, sums;
-	uint64_t out = 0, chunks = 0;
+	uint64_t out = 0, lost = 0, chunks = 0;
 	bool valid;
 
 	if (!c)
@@ -378,12 +382,12 @@ bool dr_cache_is_valid_locked(struct dray_iova_space *s)
 	valid = see_all(c);
 	for (struct dr_chunk *chunk = c->records; chunk; chunk = chunk->next_record) {
 		/* All of them, whatever came out before: marks must go. */
-		valid = chunk_is_valid(s, chunk, &seen, &out) && valid;
+		valid = chunk_is_valid(s, chunk, &seen, &out, &lost) && valid;
 		chunks += chunk->where != DR_CHUNK_GONE;
 	}
 	dr_cache_sum_locked(c, &sums);
 	valid = valid && chunks == c->chunks && !memcmp(&seen, &sums, sizeof(sums)) &&
-		out == dr_cache_out_locked(c);
+		out == dr_cache_out_locked(c) && lost == c->lost_granules;
 	dr_go_locked(c);
 	return valid;
 }

@@ -61,6 +61,7 @@
 #include "base/hooks.h"
 #include "iova/cache.h"
 #include "iova/pieces.h"
+#include "iova/state.h"
 
 /* As in space.c: gaps that are long enough and misplaced, before only sure ones are looked at. */
 #define NEAR_MISFITS 8
@@ -484,6 +485,7 @@ int dr_chunk_split_locked(struct dray_iova_space *s, struct dr_chunk *chunk)
 		piece_for(s, chunk, &was, i);
 	dr_pieces_unreserve_locked(s);
 	c->out_granules -= used + was.quar * n;
+	c->lost_granules -= was.quar * n;
 	c->used_ranges -= ranges;
 	c->used_granules -= used;
 	c->slack_granules -= used - was.live_granules - was.retired_granules;

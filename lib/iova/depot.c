@@ -39,6 +39,7 @@
 
 #include "base/hooks.h"
 #include "iova/pieces.h"
+#include "iova/state.h"
 
 #define NUMBER_BITS 24
 #define NUMBER_MASK ((UINT64_C(1) << NUMBER_BITS) - 1)

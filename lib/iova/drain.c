@@ -35,6 +35,7 @@
 #include "base/hooks.h"
 #include "iova/cache.h"
 #include "iova/pieces.h"
+#include "iova/state.h"
 
 bool dr_stop_is_remote(void)
 {

@@ -30,8 +30,8 @@
 #include "base/bits.h"
 #include "base/thread.h"
 #include "iova/cache.h"
-#include "iova/fast.h"
 #include "iova/pieces.h"
+#include "iova/zone.h"
 
 enum way { GIVE, RETIRE, GIVE_RETIRED, GIVE_RETIRED_HOME };
 
@@ -189,6 +189,20 @@ static bool go_slow(struct dray_iova_space *s, dray_iova_t iova, size_t len, enu
 	return done;
 }
 
+/* The short ways but the shortest, which the caller has tried. */
+static inline bool short_way(const struct dray_iova_space *s, dray_iova_t iova, size_t len,
+			     enum way way)
+{
+	bool odd = len & (len - 1);
+
+	if (way == GIVE_RETIRED_HOME)
+		return false;
+	if (way == RETIRE)
+		return odd ? dr_retire_short(s, iova, len) : dr_retire_zone(s, iova, len);
+	return odd ? dr_give_short(s, iova, len, state_before(way)) :
+		     dr_give_zone(s, iova, len, state_before(way));
+}
+
 /* What the short way did not serve. */
 static __attribute__((noinline)) bool go_on(struct dray_iova_space *s, dray_iova_t iova,
 					    size_t len, enum way way)
@@ -198,15 +212,12 @@ static __attribute__((noinline)) bool go_on(struct dray_iova_space *s, dray_iova
 	unsigned cut;
 	bool done = false;
 
-	if (len & (len - 1) &&
-	    (way == RETIRE ? dr_retire_short(s, iova, len) :
-			     way != GIVE_RETIRED_HOME &&
-				     dr_give_short(s, iova, len, state_before(way))))
+	if (short_way(s, iova, len, way))
 		return true;
 	cut = c ? dr_chunk_cut(c, iova, len) : 0;
 	if (!cut) {
 		/* The tree's. */
-	} else if (t && dr_enter_any(t)) {
+	} else if (dr_enter_any(t)) {
 		/*
 		 * Whether it is in a chunk was read before entering. For the owner of the address
 		 * it is still, or, if the chunk was split meanwhile, its byte says no.

@@ -17,6 +17,7 @@
  */
 #include "iova/cache.h"
 #include "iova/pieces.h"
+#include "iova/state.h"
 
 /* A run of whole slots of one chunk. */
 struct run {

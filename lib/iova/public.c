@@ -13,9 +13,9 @@
 #include "base/hooks.h"
 #include "base/structs.h"
 #include "iova/cache.h"
-#include "iova/fast.h"
 #include "iova/pieces.h"
 #include "iova/space.h"
+#include "iova/zone.h"
 
 /* The smallest page of every IOMMU there is; no host has smaller ones. */
 #define SMALLEST_GRANULE 4096u
@@ -25,6 +25,14 @@
 
 /* What a space without caches has in their place: the short way finds that there is none. */
 static _Atomic(struct dr_tcache *) no_caches[DR_THREADS + 1];
+
+/* By every space that has none, the same each time: an initializer would be a relocation each. */
+static void open_without_caches(struct dray_iova_space *s)
+{
+	for (unsigned i = 0; i <= DR_THREADS; i++)
+		atomic_store_explicit(&no_caches[i], &dr_tcache_none, memory_order_relaxed);
+	s->by_thread = no_caches;
+}
 
 /* Whole granules inside [first, last]; -EINVAL where there is none. */
 static int round_window(uint64_t first, uint64_t last, uint64_t granule,
@@ -77,12 +85,13 @@ int dr_iova_space_open(const struct dray_iova_opts *opts, unsigned how,
 	s = dr_hooks->alloc(sizeof(*s), _Alignof(struct dray_iova_space));
 	if (!s)
 		return dr_fail(ENOMEM, "no memory for an IOVA space; free some memory");
-	s->by_thread = no_caches;
 	s->states_first = UINT64_MAX;
 	s->window = window;
 	s->granule = o.granule;
 	pthread_mutex_init(&s->lock, NULL);
-	if (!(how & DR_IOVA_TREE)) {
+	if (how & DR_IOVA_TREE) {
+		open_without_caches(s);
+	} else {
 		err = dr_cache_open(s, how & DR_IOVA_DEBUG);
 		if (err) {
 			pthread_mutex_destroy(&s->lock);
@@ -122,8 +131,16 @@ void dray_iova_space_close(struct dray_iova_space *s)
 static __attribute__((noinline)) dray_iova_t alloc_on(struct dray_iova_space *s, size_t len,
 						      size_t align, dray_iova_t last)
 {
-	struct dr_iova_request req = {.last = last ? last : DRAY_IOVA_NONE};
+	struct dr_iova_request req;
 	dray_iova_t iova;
+	unsigned zone;
+
+	/* A limit, and nothing else out of the ordinary. */
+	if (s && s->cache && last && !align) {
+		zone = dr_zone_below(s->cache, last);
+		if (zone < s->cache->zones && dr_take_zone(s, zone, len, &iova))
+			return iova;
+	}
 
 	if (!s) {
 		dr_fail(EINVAL, "space is NULL; pass one from dray_iova_space_open()");
@@ -139,6 +156,7 @@ static __attribute__((noinline)) dray_iova_t alloc_on(struct dray_iova_space *s,
 			align);
 		return DRAY_IOVA_NONE;
 	}
+	req = (struct dr_iova_request){.last = last ? last : DRAY_IOVA_NONE};
 	req.len = (size_t)dr_align_up(len, s->granule);
 	if (!(align | last) && req.len & (req.len - 1) && dr_take_short(s, req.len, &iova))
 		return iova;
@@ -163,7 +181,7 @@ dray_iova_t dray_iova_alloc(struct dray_iova_space *s, size_t len, size_t align,
 static __attribute__((noinline)) void free_on(struct dray_iova_space *s, dray_iova_t iova,
 					      size_t len)
 {
-	if (!s)
+	if (!s || (!(len & (len - 1)) && dr_give_zone(s, iova, len, DR_SLOT_LIVE)))
 		return;
 	/* A length that overflows was never taken; 0 was not either, and is refused and counted. */
 	if (len > SIZE_MAX - (s->granule - 1))

@@ -29,6 +29,7 @@
 #include "base/hooks.h"
 #include "iova/cache.h"
 #include "iova/pieces.h"
+#include "iova/state.h"
 
 /* Misses more than refills after which another size gets a seat: a burst of strangers is none. */
 #define SEAT_CREDIT 16u

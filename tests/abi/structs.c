@@ -106,6 +106,15 @@ static const struct pin fields[] = {
 	AT(dray_iova_opts, granule, 8),
 	AT(dray_iova_opts, first, 16),
 	AT(dray_iova_opts, last, 24),
+	AT(dray_iova_cell, first, 0),
+	AT(dray_iova_cell, live, 8),
+	AT(dray_iova_cell, retired, 16),
+	AT(dray_iova_cell, cached, 24),
+	AT(dray_iova_cell, chunk_free, 32),
+	AT(dray_iova_cell, slack, 40),
+	AT(dray_iova_cell, reserved, 48),
+	AT(dray_iova_cell, quarantined, 56),
+	AT(dray_iova_cell, free, 64),
 	AT(dray_sim_fault, iova, 0),
 	AT(dray_sim_fault, access, 8),
 	AT(dray_sim_fault, reason, 12),
@@ -184,6 +193,7 @@ static const struct pin grow[] = {
 
 static const struct pin keep[] = {
 	SIZE(dray_range, 16),
+	SIZE(dray_iova_cell, 72),
 	SIZE(dray_mapping, 32),
 	SIZE(dray_sg, 48),
 	SIZE(dray_prp, 16),

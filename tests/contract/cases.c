@@ -39,5 +39,6 @@ const struct contract_list contract_lists[] = {
 	{ "guards", guard_cases },
 	{ "regions", region_cases },
 	{ "blocks", block_cases },
+	{ "heat", heat_cases },
 	{ NULL },
 };

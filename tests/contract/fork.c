@@ -45,6 +45,7 @@ static void misbehave(struct rig *rig, struct dray_domain *dom, struct dray_devi
 	CHECK_ERR(dray_device_set_domain(dev, dom), EPERM);
 	CHECK_ERR(dray_device_set_mask(dev, RIG_MASK), EPERM);
 	CHECK_ERR(dray_domain_info(dom, &info), EPERM);
+	CHECK_ERR(dray_domain_heat(dom, 0, DRAY_IOVA_NONE, 1, NULL), EPERM);
 	CHECK_INT(world_calls(WORLD_IOCTL), ioctls);
 	own = rig_domain(rig);
 	ioctls = world_calls(WORLD_IOCTL);

@@ -9,6 +9,9 @@
  * The judge is a bitmap with one bit for each granule. A thread sets the bits of what it got, which
  * must all have been 0, and clears them before it gives, so a granule that is handed out twice
  * shows. In the end nothing may be live, every invariant hold, and the space be one gap again.
+ *
+ * One more thread looks at the heat map all the time: each cell must add up to its granules then,
+ * and be what the bitmap says as soon as the others are done.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,10 +19,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #define SPACE_FLAGS 0
 #include "../../unit/iova/iova_test.h"
+#include "heat.h"
 
 #define BASE     (GIB(4) - MIB(256)) /* below 4 GiB a quarter, above it the rest */
 #define GRANULES (MIB(1024) / PAGE)
@@ -243,8 +248,56 @@ static void *reserve(void *arg)
 	return NULL;
 }
 
+#define CELLS 61u
+
+static atomic_bool others_are_done;
+static atomic_ulong looks;
+
+/* Granules of the space in cell @k. */
+static uint64_t size_of(unsigned k, uint64_t granules)
+{
+	return granules / CELLS + (k < granules % CELLS);
+}
+
+static void *look(void *arg)
+{
+	const uint64_t granules = *(const uint64_t *)arg;
+	struct dray_iova_cell cells[CELLS];
+
+	while (!atomic_load(&others_are_done)) {
+		check(!dray_iova_space_heat(s, BASE, BASE + granules * PAGE - 1, CELLS, cells));
+		for (unsigned k = 0; k < CELLS; k++)
+			check(heat_granules(&cells[k]) == size_of(k, granules));
+		atomic_fetch_add(&looks, 1);
+		usleep(300);
+	}
+	return NULL;
+}
+
+/* Everything that is marked is live or retired, and where it is marked. */
+static void heat_is_the_bitmap(uint64_t granules)
+{
+	struct dray_iova_cell cells[CELLS];
+	uint64_t at = 0;
+
+	assert_int_equal(dray_iova_space_heat(s, BASE, BASE + granules * PAGE - 1, CELLS, cells),
+			 0);
+	for (unsigned k = 0; k < CELLS; k++) {
+		uint64_t used = 0, end = at + size_of(k, granules);
+
+		assert_int_equal(cells[k].first, BASE + at * PAGE);
+		for (; at < end; at++)
+			used += bitmap[at / 64] >> at % 64 & 1;
+		assert_int_equal(cells[k].live + cells[k].retired, used);
+	}
+	heat_is_the_statistics(s, PAGE);
+}
+
 static void run_threads(unsigned n, uint64_t each)
 {
+	uint64_t granules = (dr_iova_window(s).last - BASE) / PAGE + 1;
+	pthread_t looker;
+
 	static void *(*const kinds[MAX_THREADS])(void *) = {
 		work, work, reserve, work, sweep, work, work, work,
 	};
@@ -254,10 +307,15 @@ static void run_threads(unsigned n, uint64_t each)
 		w[i] = (struct worker){.seed = next_random(&seed) | 1, .ops = each};
 		assert_int_equal(pthread_create(&w[i].thread, NULL, kinds[i], &w[i]), 0);
 	}
+	atomic_store(&others_are_done, false);
+	assert_int_equal(pthread_create(&looker, NULL, look, &granules), 0);
 	for (unsigned i = 0; i < n; i++)
 		pthread_join(w[i].thread, NULL);
+	atomic_store(&others_are_done, true);
+	pthread_join(looker, NULL);
 	assert_int_equal(doubled, 0);
 	assert_int_equal(refused, 0);
+	heat_is_the_bitmap(granules);
 	assert_true(dr_iova_space_is_valid(s));
 }
 
@@ -298,11 +356,11 @@ static void nothing_is_handed_out_twice(void **state)
 			run_threads(n, ops / (4 * MAX_THREADS * n));
 	assert_int_equal(dray_iova_space_stats(s, &st), 0);
 	printf("refills %llu trims %llu drains %llu splits %llu, no room %lu, remote %lu, "
-	       "held %lu\n",
+	       "held %lu, looks %lu\n",
 	       (unsigned long long)st.refills, (unsigned long long)st.trims,
 	       (unsigned long long)st.drains, (unsigned long long)st.splits, no_room, remote,
-	       held_gaps);
-	assert_true(ops < 100000 || held_gaps);
+	       held_gaps, looks);
+	assert_true(ops < 100000 || (held_gaps && looks));
 	/* All threads are gone, so is their quota. */
 	assert_int_equal(st.quota_bytes, 0);
 	close_empty();

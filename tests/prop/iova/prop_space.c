@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "../../unit/iova/iova_test.h"
+#include "heat.h"
 #include "oracle.h"
 
 #define EPISODE 3000u /* operations: enough to fill a space, fragment it, and see it change */
@@ -373,6 +374,8 @@ static void compare_all(void)
 						 o.live[i].n * o.granule, NULL),
 				 !o.live[i].retired);
 	assert_memory_equal(&counts, &o.counts, sizeof(counts));
+	heat_matches(s, &o, &seed);
+	heat_is_the_statistics(s, o.granule);
 }
 
 /* Every kind of operation, how often, and which outcomes it is to show sooner or later. */
