@@ -11,6 +11,7 @@
 extern "C" {
 #endif
 
+struct dray_iova_cell; /* <dray/iova.h> */
 struct workload_thread;
 
 /*
@@ -51,11 +52,15 @@ struct contender {
 	/* Runs @t's workload by workload_run() with the two above compiled in. */
 	int (*run)(void *ctx, struct workload_thread *t, uint64_t n);
 	unsigned waits; /* most ranges of one thread that wait for a flush after they were freed */
+	/* Optional, as population: what @n cells over [first, last] are full of, in pages. */
+	void (*heat)(void *ctx, uint64_t first, uint64_t last, size_t n,
+		     struct dray_iova_cell *ret_cells);
 };
 
 extern const struct contender contender_dray, contender_dray_tree, contender_dray_lazy,
-	contender_rcache_unbounded, contender_rcache_fixed_depot, contender_rbtree, contender_floor, contender_floor_called,
-	contender_floor_sized;
+	contender_rcache_unbounded, contender_rcache_fixed_depot, contender_rcache_256,
+	contender_rcache_fixed_depot_256, contender_rbtree, contender_floor,
+	contender_floor_called, contender_floor_sized;
 #ifdef WITH_DPDK
 extern const struct contender contender_dpdk;
 #endif

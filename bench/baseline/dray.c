@@ -89,6 +89,12 @@ void contender_dray_population(void *space, struct contender_population *ret_pop
 	pthread_mutex_unlock(&s->lock);
 }
 
+void contender_dray_heat(void *space, uint64_t first, uint64_t last, size_t n,
+			 struct dray_iova_cell *ret_cells)
+{
+	dray_iova_space_heat(space, first, last, n, ret_cells);
+}
+
 static int run(void *ctx, struct workload_thread *t, uint64_t n)
 {
 	return workload_run(t, n, ctx, take, give);
@@ -102,6 +108,7 @@ const struct contender contender_dray = {
 	.alloc = take,
 	.free = give,
 	.population = contender_dray_population,
+	.heat = contender_dray_heat,
 	.run = run,
 };
 
@@ -113,5 +120,6 @@ const struct contender contender_dray_tree = {
 	.alloc = take,
 	.free = give,
 	.population = contender_dray_population,
+	.heat = contender_dray_heat,
 	.run = run,
 };

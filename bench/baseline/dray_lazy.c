@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Ours behind the flush queue that a lazy domain has: a free puts the range into its thread's queue,
- * and it comes back to that thread's cache after a flush. The hardware below is none: clearing and
- * invalidating take no time, so what is seen is the queue and what it does to the allocator. A
- * workload that holds frees back itself holds them back twice here.
+ * Ours behind the flush queue that a lazy domain has: a free puts the range into its thread's
+ * queue, and it comes back to that thread's cache after a flush. The hardware below is none:
+ * clearing and invalidating take no time, so what is seen is the queue and what it does to the
+ * allocator. A workload that holds frees back itself holds them back twice here.
  */
 #include <dray/iova.h>
 
@@ -111,6 +111,12 @@ static void population(void *ctx, struct contender_population *ret_population)
 	contender_dray_population(((struct lazy *)ctx)->io.space, ret_population);
 }
 
+static void heat(void *ctx, uint64_t first, uint64_t last, size_t n,
+		 struct dray_iova_cell *ret_cells)
+{
+	contender_dray_heat(((struct lazy *)ctx)->io.space, first, last, n, ret_cells);
+}
+
 static int run(void *ctx, struct workload_thread *t, uint64_t n)
 {
 	return workload_run(t, n, ctx, take, give);
@@ -125,5 +131,6 @@ const struct contender contender_dray_lazy = {
 	.alloc = take,
 	.free = give,
 	.population = population,
+	.heat = heat,
 	.run = run,
 };

@@ -9,6 +9,8 @@ const struct contender *const contenders[] = {
 	&contender_dray_lazy,
 	&contender_rcache_unbounded,
 	&contender_rcache_fixed_depot,
+	&contender_rcache_256,
+	&contender_rcache_fixed_depot_256,
 	&contender_rbtree,
 	&contender_floor,
 	&contender_floor_called,

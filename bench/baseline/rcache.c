@@ -17,9 +17,14 @@
  * 4. The depot without a bound is trimmed: while it holds more magazines than there are CPUs, one
  *    goes back to the tree every 100 ms, by a thread that otherwise sleeps.
  *
- * 5. When the tree has no room, all that is cached goes back to it, and it is asked once more.
+ * 5. This file is compiled a second time by rcache_256.c, for the CPUs that WORKLOAD_HELD plays,
+ *    256 as a server has (run.h, 5): there each CPU's queue gives back into that CPU's magazines,
+ *    and the timer into those of the CPU it runs on. With the machine's few CPUs one tick fills all
+ *    magazines and the depot at once; with 256 they fill little by little, as reported.
  *
- * 6. Locks. The pair of magazines of a CPU has a spinlock, since a thread may be moved to another
+ * 6. When the tree has no room, all that is cached goes back to it, and it is asked once more.
+ *
+ * 7. Locks. The pair of magazines of a CPU has a spinlock, since a thread may be moved to another
  *    CPU at any time, and since draining visits all of them. A depot has its own, taken inside a
  *    CPU's. The tree's mutex is taken with neither held. What can fail: no memory for a magazine
  *    (the address goes back to the tree), no room.
@@ -39,6 +44,10 @@
 #include <time.h>
 
 #include "workload/run.h"
+
+#ifndef RCACHE_PLAYS
+#define RCACHE_PLAYS 0
+#endif
 
 /* What the kernel waits between two magazines that it trims. */
 #define TRIM_MS 100
@@ -91,7 +100,8 @@ static bool depot_push(struct rcache *c, struct rcache_depot *d, struct rcache_m
 
 static inline struct rcache_cpu *this_cpu(struct rcache *c, unsigned order)
 {
-	unsigned cpu = (unsigned)sched_getcpu();
+	unsigned cpu = RCACHE_PLAYS && workload_cpu ? workload_cpu - 1 :
+						      (unsigned)sched_getcpu();
 
 	if (__builtin_expect(cpu >= c->n_cpus, 0))
 		cpu %= c->n_cpus;
@@ -337,7 +347,7 @@ int rcache_open(uint64_t first, uint64_t last, unsigned depot_max, unsigned trim
 	if (!c)
 		return -ENOMEM;
 	*c = (struct rcache){ .depot_max = depot_max, .trim_ms = trim_ms };
-	c->n_cpus = (unsigned)get_nprocs_conf();
+	c->n_cpus = RCACHE_PLAYS ? WORKLOAD_CPUS : (unsigned)get_nprocs_conf();
 	err = alloc_magazines(c);
 	if (!err)
 		err = range_tree_open(&c->tree, first >> WORKLOAD_PAGE_SHIFT,
@@ -405,9 +415,15 @@ static int run(void *ctx, struct workload_thread *t, uint64_t n)
 	return workload_run(t, n, ctx, take, give);
 }
 
+#if RCACHE_PLAYS
+const struct contender contender_rcache_256 = {
+	.name = "rcache-256",
+	.what = "rcache-unbounded with magazines for each of the 256 CPUs that W7 plays",
+#else
 const struct contender contender_rcache_unbounded = {
 	.name = "rcache-unbounded",
 	.what = "the kernel's cache: magazines per CPU, a depot that is trimmed by time",
+#endif
 	.open = open_unbounded,
 	.close = close_either,
 	.alloc = take,
@@ -416,9 +432,15 @@ const struct contender contender_rcache_unbounded = {
 	.run = run,
 };
 
+#if RCACHE_PLAYS
+const struct contender contender_rcache_fixed_depot_256 = {
+	.name = "rcache-fixed-depot-256",
+	.what = "rcache-fixed-depot with magazines for each of the 256 CPUs that W7 plays",
+#else
 const struct contender contender_rcache_fixed_depot = {
 	.name = "rcache-fixed-depot",
 	.what = "the kernel's cache until 6.6: a depot of 32 magazines for each order",
+#endif
 	.open = open_fixed_depot,
 	.close = close_either,
 	.alloc = take,

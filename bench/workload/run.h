@@ -31,8 +31,8 @@
  *    uses its own in turn, 64 operations (a burst of completions) for a CPU drawn at random.
  *    A tick comes every 2^18 operations of all threads: 26 million a second, 100,000 for each CPU,
  *    two dozen fast drives. Between two ticks a queue is filled about four times and emptied by its
- *    own CPU; at a tick it is half full on average, so one CPU receives some 32,000 ranges at once,
- *    one in eight of all. Every 2^15 operations the scheduler moves the thread, every millisecond
+ *    own CPU; at a tick it is half full on average, so one CPU, drawn at random, receives some
+ *    32,000 ranges at once, one in eight of all. Which CPU a thread plays is in workload_cpu. Every 2^15 operations the scheduler moves the thread, every millisecond
  *    or two; every 2^23 the load pauses for longer than the timer, so that whatever ages by time
  *    does. The worker waits while the timer gives back: what that costs is part of what is
  *    measured, 1 batch of 64 in 4,096.
@@ -204,6 +204,11 @@ WORKLOAD_INLINE void workload_hold(struct workload_thread *t, struct workload_sl
 	s->pages = 0;
 }
 
+WORKLOAD_INLINE void workload_play(const struct workload_thread *t)
+{
+	workload_cpu = 1 + t->index * t->n_queues + t->queue;
+}
+
 /* Between two turns. */
 WORKLOAD_INLINE void workload_next_turn(struct workload_thread *t, uint64_t *random)
 {
@@ -214,6 +219,7 @@ WORKLOAD_INLINE void workload_next_turn(struct workload_thread *t, uint64_t *ran
 	if (t->ops % WORKLOAD_PAUSE == 0)
 		workload_pause();
 	t->queue = (uint32_t)((workload_next(random) >> 32) * t->n_queues >> 32);
+	workload_play(t);
 }
 
 /* WORKLOAD_HELD. */
@@ -224,6 +230,7 @@ WORKLOAD_INLINE int workload_run_held(struct workload_thread *t, uint64_t n, voi
 	struct workload_slot *s;
 	uint32_t pages;
 
+	workload_play(t);
 	for (; n; n--) {
 		r = workload_next(&random);
 		pages = t->pages[r % WORKLOAD_DRAWS];
@@ -231,12 +238,14 @@ WORKLOAD_INLINE int workload_run_held(struct workload_thread *t, uint64_t n, voi
 		if (s->pages)
 			workload_hold(t, s, ctx, give);
 		if (!workload_take(s, pages, 0, ctx, take)) {
+			workload_cpu = 0;
 			t->random = random;
 			return workload_no_room(t, pages);
 		}
 		if (__builtin_expect(++t->ops % WORKLOAD_TURN == 0, 0))
 			workload_next_turn(t, &random);
 	}
+	workload_cpu = 0;
 	t->random = random;
 	return 0;
 }

@@ -65,6 +65,12 @@ struct workload_thread {
 	bool alone; /* the partner has ended its stretch: until its index moves */
 };
 
+/*
+ * WORKLOAD_HELD: the CPU, from 1, that the calling thread plays just now, of WORKLOAD_CPUS; 0
+ * elsewhere. For contenders that keep something for each CPU.
+ */
+extern _Thread_local unsigned workload_cpu;
+
 /* The thread goes on on another CPU, if it may use more than one. */
 void workload_move(struct workload_thread *t);
 

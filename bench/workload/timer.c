@@ -3,7 +3,8 @@
  * What happens to a thread in WORKLOAD_HELD, and how long a partner is waited for.
  *
  * The timer is a thread of the world, bound to the first CPU that it may use: as in the kernel,
- * where one CPU's timer gives back what every queue holds. A worker hands its hold-back queues over
+ * where one CPU's timer gives back what every queue holds. It plays a CPU drawn at random: there
+ * the timer runs on whichever CPU started it. A worker hands its hold-back queues over
  * under the lock and waits until the timer has emptied them.
  */
 #define _GNU_SOURCE
@@ -18,6 +19,10 @@
 /* Looks at a ring between two of the clock; and how long until the partner counts as gone. */
 #define LOOKS       256u
 #define PATIENCE_NS 20000000u
+
+#define TIMER_SEED 0x71c4u
+
+_Thread_local unsigned workload_cpu;
 
 static uint64_t now_ns(void)
 {
@@ -109,6 +114,7 @@ static void stay_on_first_cpu(void)
 static void *timer_main(void *arg)
 {
 	struct workload_timer *timer = arg;
+	uint64_t random = TIMER_SEED;
 
 	stay_on_first_cpu();
 	pthread_mutex_lock(&timer->lock);
@@ -120,6 +126,7 @@ static void *timer_main(void *arg)
 		t = timer->asks;
 		if (!t)
 			break;
+		workload_cpu = 1 + (unsigned)(workload_next(&random) % WORKLOAD_CPUS);
 		give_all(t);
 		timer->asks = NULL;
 		pthread_cond_broadcast(&timer->done);

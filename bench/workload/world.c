@@ -411,3 +411,12 @@ void workload_world_forget(struct workload_world *world)
 	madvise(world->leaves, LEAF_BYTES, MADV_DONTNEED);
 	world->seen = (struct workload_sight){ 0 };
 }
+
+bool workload_world_heat(struct workload_world *world, uint64_t first, uint64_t last, size_t n,
+			 struct dray_iova_cell *ret_cells)
+{
+	if (!world->contender->heat)
+		return false;
+	world->contender->heat(world->ctx, first, last, n, ret_cells);
+	return true;
+}

@@ -3,6 +3,7 @@
 #ifndef BENCH_WORKLOAD_WORLD_H
 #define BENCH_WORKLOAD_WORLD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -52,6 +53,13 @@ void workload_world_look(struct workload_world *world, struct workload_sight *re
  */
 void workload_world_seen(const struct workload_world *world, struct workload_sight *ret_seen);
 void workload_world_forget(struct workload_world *world);
+
+/*
+ * What @n cells over [first, last] are full of, while no thread runs. False: the contender cannot
+ * tell, and nothing was filled.
+ */
+bool workload_world_heat(struct workload_world *world, uint64_t first, uint64_t last, size_t n,
+			 struct dray_iova_cell *ret_cells);
 
 /* For the timer. */
 struct workload_timer *workload_world_timer(struct workload_world *world);

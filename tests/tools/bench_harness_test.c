@@ -144,6 +144,33 @@ static void tail(void **state)
 	assert_float_equal(r.batch.p99, 1500 + 64000.0 / BENCH_BATCH, 1e-9);
 }
 
+/* A processor that was there for half of the time. */
+static uint64_t fake_cpu(void)
+{
+	return fake_now() / 2;
+}
+
+/* Both rates of every round are handed out, those of a case together. */
+static void rounds_can_be_compared(void **state)
+{
+	struct subject fast = {.cost_ns = 20}, slow = {.cost_ns = 2000};
+	struct bench_case cases[] = {case_of(&fast, 1), case_of(&slow, 1)};
+	double by_clock[10], by_cpu[10];
+	struct bench_plan rounds = plan;
+	struct bench_result r[2];
+	char error[128];
+
+	(void)state;
+	rounds.cpu_ns = fake_cpu;
+	rounds.by_clock = by_clock;
+	rounds.by_cpu = by_cpu;
+	assert_int_equal(bench_measure(&rounds, cases, 2, r, error, sizeof(error)), 0);
+	for (unsigned i = 0; i < 10; i++) {
+		assert_float_equal(by_clock[i], i < 5 ? 5e7 : 5e5, 1);
+		assert_float_equal(by_cpu[i], i < 5 ? 1e8 : 1e6, 2);
+	}
+}
+
 static void slow_start(void **state)
 {
 	/* A first operation that takes a whole round must not make the rounds short. */
@@ -216,6 +243,7 @@ int main(void)
 	    cmocka_unit_test(figures),    cmocka_unit_test(tail),
 	    cmocka_unit_test(slow_start), cmocka_unit_test(interleaved),
 	    cmocka_unit_test(threads),    cmocka_unit_test(failure_is_told),
+	    cmocka_unit_test(rounds_can_be_compared),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -217,6 +217,27 @@ class Report(unittest.TestCase):
         self.assertIn("+0.0 %", self.find("dray", "-3.4 %"))
         self.assertIn("Ageing", text)
 
+    def test_ratios_of_rounds_are_shown(self):
+        pairs = {"by_clock": [0.31, 0.4567, 0.52], "by_cpu": [0.4, 0.41, 0.42]}
+        self.page(file_of(iova_row("dray", ratio_to_dray=1),
+                          iova_row("rbtree", ratio_to_dray=0.5, paired_to_dray=pairs)))
+        self.assertIn("0.457x", self.texts())
+
+    def test_where_ranges_lie(self):
+        # Eight kinds: live, retired, cached, chunk_free, slack, reserved, quarantined, free.
+        cells = [[0] * 7 + [8], [8] + [0] * 7, [2, 1, 1, 1, 1, 0, 1, 1], [0] * 8] + \
+                [[0, 0, 8, 0, 0, 0, 0, 0]] * 66
+        heat = [{"first": 1 << 32, "last": (1 << 32) + 8 * 70 * 4096 - 1, "cells": cells}]
+        text = self.page(file_of(iova_row("dray", ratio_to_dray=None, heat=heat),
+                                 iova_row("floor", ratio_to_dray=None)))
+        pictures = list(self.tree.iter("svg"))
+        self.assertEqual(len(pictures), 1)
+        # The key's seven; 1 and 6 of the second and third cell; the others, which are alike, once
+        # in each line; two lines' frames.
+        self.assertEqual(len(list(pictures[0].iter("rect"))), 7 + 1 + 6 + 2 + 2)
+        self.assertIn("0x000100000000 to 0x00010022ffff, lowest first: 552 pages", text)
+        self.assertIn("2.0 % are live or wait for a flush, 95.8 % lie in magazines", text)
+
     def test_repeated_settings_are_told(self):
         text = self.page(file_of(map_row("strict"), iova_row("dray")),
                          file_of(map_row("strict"), map_row("lazy"), cores=4))
@@ -236,6 +257,8 @@ class Report(unittest.TestCase):
                           map_row("lazy", 10 ** 17, 7, ops_per_s=1, queue_entries=10 ** 9),
                           iova_row(evil, evil, ratio_to_dray=1e-9),
                           iova_row("dray", evil, ratio_to_dray=1),
+                          iova_row(evil, heat=[{"first": 0, "last": 4095,
+                                                "cells": [[1e18] * 8]}]),
                           aged(evil, 2), cpu=evil))
         self.assertTrue(any(evil in r for r in self.cells.rows))
 
@@ -258,6 +281,17 @@ class Report(unittest.TestCase):
                 (file_of({"bench": "cake"}), "result 1"),
                 (file_of(map_row("strict"), row(bench="cake")), "cake"),
                 (file_of(map_row("strict", size="4k")), "size"),
+                (file_of(iova_row("dray", heat={})), "heat"),
+                (file_of(iova_row("dray", heat=[1])), "heat"),
+                (file_of(iova_row("dray", heat=[{"first": 0, "last": 9, "cells": []}])), "heat"),
+                (file_of(iova_row("dray", heat=[{"first": 9, "last": 0,
+                                                 "cells": [[0] * 8]}])), "heat"),
+                (file_of(iova_row("dray", heat=[{"first": 0, "last": 9, "cells": [[0] * 8,
+                                                 [0] * 7]}])), "cells"),
+                (file_of(iova_row("dray", heat=[{"first": 0, "last": 9,
+                                                 "cells": [[-1] * 8]}])), "cells"),
+                (file_of(iova_row("dray", paired_to_dray=1)), "paired"),
+                (file_of(iova_row("dray", paired_to_dray={"by_clock": [1, 2, 3]})), "by_cpu"),
                 ("[" * 100000, "byte"))):
             bad = self.write(f"bad{i}.json", what)
             with self.subTest(what=str(what)[:60]):
@@ -279,6 +313,7 @@ class Report(unittest.TestCase):
     def test_what_benches_print_is_read(self):
         printed = []
         for arguments in (["map", "-S", "0.01"], ["iova", "-S", "0.01"],
+                          ["iova", "-c", "dray,rcache", "-w", "W12", "-S", "0.01", "--heat"],
                           ["iova", "-c", "dray,floor", "-w", "W7", "--ops", "100000"]):
             done = subprocess.run([DRAY, "bench", *arguments, "--json"], capture_output=True,
                                   text=True, check=True)

@@ -10,8 +10,8 @@ import sys
 import unittest
 
 DRAY = sys.argv.pop(1)
-CONTENDERS = ["dray", "dray-tree", "dray-lazy", "rcache", "rcache-fixed-depot", "rbtree", "floor", "floor-called",
-              "floor-sized"]
+CONTENDERS = ["dray", "dray-tree", "dray-lazy", "rcache", "rcache-fixed-depot", "rcache-256",
+              "rcache-fixed-depot-256", "rbtree", "floor", "floor-called", "floor-sized"]
 FIELDS = ["ops", "ops_per_s", "spread", "ns_batch64_p50", "ns_batch64_p99", "ns_batch64_p999",
           "live", "population", "leaf_tables", "leaf_tables_per_1000",
           "population_leaf_tables"]
@@ -53,6 +53,48 @@ class BenchIova(unittest.TestCase):
         self.assertAlmostEqual(rows["rbtree"]["ratio_to_dray"],
                                rows["rbtree"]["ops_per_s"] / rows["dray"]["ops_per_s"], 2)
         self.assertIsNone(results("-c", "floor", "-S", "0.01")[0]["ratio_to_dray"])
+
+    def test_ratios_within_rounds(self):
+        rows = results("-c", "floor,dray,rbtree", "-t", "2,1", "-S", "0.02")
+        self.assertEqual(len(rows), 6)
+        for row in rows:
+            self.assertGreaterEqual(row["rounds"], 20)
+            self.assertEqual("paired_to_dray" in row, row["contender"] != "dray")
+            self.assertEqual("scaling" in row, row["threads"] == 2)
+            self.assertEqual("scaling_to_floor" in row,
+                             row["threads"] == 2 and row["contender"] != "floor")
+            for name in ("paired_to_dray", "scaling", "scaling_to_floor"):
+                for way in row.get(name, {}).values():
+                    low, median, high = way
+                    self.assertTrue(0 < low <= median <= high, way)
+        # Alone there is nothing to compare.
+        self.assertFalse({"paired_to_dray", "scaling"} & set(results("-S", "0.01", "-c", "floor")[0]))
+        table = run("-c", "floor,dray", "-t", "1,2", "-S", "0.02").stdout
+        self.assertIn("ratios within a round, by the threads' own time", table)
+
+    def test_heat(self):
+        rows = {row["contender"]: row
+                for row in results("-c", "dray,dray-tree,dray-lazy,rcache,floor", "-w", "W12",
+                                   "-S", "0.01", "--heat")}
+        for name in ("dray", "dray-tree", "dray-lazy"):
+            maps = rows[name]["heat"]
+            # What 39 bits reach, and what 32 do, from the top down.
+            self.assertEqual([m["last"] for m in maps], [(1 << 39) - 1, (1 << 32) - 1])
+            for m in maps:
+                pages = (m["last"] + 1 - m["first"]) // 4096
+                self.assertEqual(sum(map(sum, m["cells"])), pages)
+                self.assertEqual(len(m["kinds"]), 8)
+                self.assertTrue(sum(m["cells"][0][:5]) and sum(m["cells"][-1][:5]))
+        for name in ("rcache-unbounded", "floor"):
+            self.assertNotIn("heat", rows[name])
+        # What is held all the time is all that is live; the pair that counted too is back.
+        for row in results("-c", "dray,dray-tree,dray-lazy", "-l", "500", "-S", "0.01", "-h"):
+            live = sum(cell[0] for m in row["heat"] for cell in m["cells"])
+            self.assertEqual(live, row["live_pages"] - 1, row["contender"])
+        shown = run("-c", "dray,floor", "--heat", "-S", "0.01").stdout
+        self.assertIn("where ranges lie", shown)
+        self.assertRegex(shown, r"\n0x[0-9a-f]{12}-0x[0-9a-f]{12}, \d+ pages, .* to a cell\n  \|")
+        self.assertNotIn("where ranges lie", run("-c", "floor", "--heat", "-S", "0.01").stdout)
 
     def test_rcache_is_the_unbounded_one(self):
         rows = results("-c", "rcache,rcache-unbounded", "-S", "0.01")

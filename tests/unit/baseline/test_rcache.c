@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "baseline/rcache.h"
+#include "workload/thread.h"
 
 #define PAGE  ((size_t)4096)
 #define FIRST CONTENDER_FIRST
@@ -215,6 +216,29 @@ static int stay_on_one_cpu(void **state)
 	return sched_setaffinity(0, sizeof(one), &one);
 }
 
+/* What a CPU that is played gives back is there for itself alone, until a magazine is full. */
+static void played_cpus_have_their_own(void **state)
+{
+	const struct contender *r = &contender_rcache_fixed_depot_256;
+	uint64_t a, b;
+	void *ctx;
+
+	(void)state;
+	assert_int_equal(r->open(FIRST, LAST, &ctx), 0);
+	workload_cpu = 1;
+	a = r->alloc(ctx, PAGE, 0);
+	r->free(ctx, a, PAGE);
+	workload_cpu = 256;
+	b = r->alloc(ctx, PAGE, 0);
+	assert_true(b != CONTENDER_NONE && b != a);
+	workload_cpu = 1;
+	assert_int_equal(r->alloc(ctx, PAGE, 0), a);
+	workload_cpu = 0;
+	r->free(ctx, a, PAGE);
+	r->free(ctx, b, PAGE);
+	r->close(ctx);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -227,6 +251,7 @@ int main(void)
 		cmocka_unit_test(the_trimmer_trims),
 		cmocka_unit_test(searches_the_magazine_for_a_limit),
 		cmocka_unit_test(drains_before_it_gives_up),
+		cmocka_unit_test(played_cpus_have_their_own),
 	};
 
 	return cmocka_run_group_tests(tests, stay_on_one_cpu, NULL);

@@ -11,7 +11,14 @@
  *    beforehand by doubling until it lasts as long as a round shall, which also warms caches. The
  *    loop over them holds no clock. The clock is read by every thread at the start and the end of
  *    its own share; the round lasts from the first start to the last end. Reported: the median of
- *    the rounds and their spread (stats.h).
+ *    the rounds and their spread (stats.h). Threads wait for one another before they begin: woken
+ *    one after the other they would run alone for a part of a short round.
+ *
+ *    Each thread also reads how long it had a processor. Operations by that time are what the
+ *    threads do while nobody takes theirs away; they say nothing of a thread that sleeps. Where
+ *    asked for, both rates of every round go to the caller, who compares cases within a round: what
+ *    the machine does to one it does to its neighbour, and the spread of such a ratio is smaller
+ *    than those of its two parts.
  *
  * 3. Second pass: percentiles, over batches of 64 operations with a look at the clock on either
  *    side, about 30 ns for each batch. A slow operation among 64 fast ones shows in the tail with
@@ -39,6 +46,8 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,12 +82,13 @@ struct worker {
 	unsigned index;
 	/* Of the last stretch; this thread's until it has finished. */
 	uint64_t start, end;
+	uint64_t cpu; /* ns that it had a processor */
 	int err;
 	char error[256];
 };
 
 struct pool {
-	uint64_t (*now_ns)(void);
+	uint64_t (*now_ns)(void), (*cpu_ns)(void);
 	unsigned size; /* workers, the caller included */
 	struct worker *workers;
 	pthread_mutex_t lock;
@@ -87,12 +97,14 @@ struct pool {
 	uint64_t generation;    /* guarded by lock: stretches published */
 	unsigned running;       /* guarded by lock: workers that have not finished */
 	bool stop;              /* guarded by lock */
+	atomic_uint met;        /* threads that are about to begin; 0 when a stretch is published */
 };
 
 /* A case while it is measured. */
 struct state {
 	uint64_t ops;  /* of each thread in a round */
 	double *rates; /* operations a second, by round */
+	double by_cpu; /* the same in the last round, by the threads' own time */
 	uint64_t counts[BENCH_COUNTS];
 	struct samples *samples; /* by thread, room(c) each */
 };
@@ -108,6 +120,28 @@ static uint64_t clock_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static uint64_t thread_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Looks after which a thread that waits for others lets them have its processor. */
+#define PATIENCE 2000u
+
+/* Until all threads of the stretch are here. It orders nothing: the lock has, what they share. */
+static void meet(struct pool *pool, unsigned threads)
+{
+	unsigned looks = 0;
+
+	atomic_fetch_add_explicit(&pool->met, 1, memory_order_relaxed);
+	while (atomic_load_explicit(&pool->met, memory_order_relaxed) < threads)
+		if (++looks % PATIENCE == 0)
+			sched_yield();
 }
 
 /* Batches, or single operations, until the time or the room for samples is used up. */
@@ -133,12 +167,16 @@ static int take_samples(struct worker *w, const struct stretch *s)
 
 static void work(struct worker *w, const struct stretch *s)
 {
+	if (s->c->threads > 1)
+		meet(w->pool, s->c->threads);
+	w->cpu = w->pool->cpu_ns();
 	w->start = w->pool->now_ns();
 	if (s->pass == FIRST)
 		w->err = s->c->run(s->c->ctx, w->index, s->ops);
 	else
 		w->err = take_samples(w, s);
 	w->end = w->pool->now_ns();
+	w->cpu = w->pool->cpu_ns() - w->cpu;
 	if (w->err)
 		snprintf(w->error, sizeof(w->error), "%s", dray_errmsg());
 }
@@ -184,11 +222,11 @@ static void pool_stop(struct pool *pool)
 	free(pool->workers);
 }
 
-static int pool_start(struct pool *pool, unsigned size, uint64_t (*now_ns)(void))
+static int pool_start(struct pool *pool, unsigned size, const struct bench_plan *plan)
 {
 	int err;
 
-	*pool = (struct pool){.now_ns = now_ns};
+	*pool = (struct pool){.now_ns = plan->now_ns, .cpu_ns = plan->cpu_ns};
 	pool->workers = calloc(size, sizeof(*pool->workers));
 	if (!pool->workers)
 		return -ENOMEM;
@@ -227,6 +265,7 @@ static int run_stretch(struct pool *pool, const struct stretch *s, uint64_t *ret
 		pthread_mutex_lock(&pool->lock);
 		pool->stretch = *s;
 		pool->running = c->threads - 1;
+		atomic_store_explicit(&pool->met, 0, memory_order_relaxed);
 		pool->generation++;
 		pthread_cond_broadcast(&pool->published);
 		pthread_mutex_unlock(&pool->lock);
@@ -295,6 +334,17 @@ static int calibrate(struct pool *pool, const struct bench_case *c, uint64_t rou
 	return 0;
 }
 
+/* Operations a second, had every thread had a processor to itself. */
+static double rate_by_cpu(const struct pool *pool, const struct bench_case *c, uint64_t ops)
+{
+	double rate = 0;
+
+	for (unsigned i = 0; i < c->threads; i++)
+		rate += (double)ops * 1e9 / (double)(pool->workers[i].cpu ? pool->workers[i].cpu
+									  : 1);
+	return rate;
+}
+
 static int first_pass(struct pool *pool, const struct bench_case *c, struct state *st,
 		      unsigned round)
 {
@@ -313,6 +363,7 @@ static int first_pass(struct pool *pool, const struct bench_case *c, struct stat
 	for (unsigned i = 0; i < BENCH_COUNTS; i++)
 		st->counts[i] += after[i] - before[i];
 	st->rates[round] = (double)st->ops * c->threads * 1e9 / (double)ns;
+	st->by_cpu = rate_by_cpu(pool, c, st->ops);
 	return 0;
 }
 
@@ -372,6 +423,11 @@ static int measure(struct pool *pool, const struct bench_plan *plan, const struc
 			unsigned which = (round + i) % n;
 
 			err = first_pass(pool, &cases[which], &states[which], round);
+			if (plan->by_clock)
+				plan->by_clock[which * plan->rounds + round] =
+					states[which].rates[round];
+			if (plan->by_cpu)
+				plan->by_cpu[which * plan->rounds + round] = states[which].by_cpu;
 		}
 		if (!err && plan->progress)
 			plan->progress(round + 1, plan->rounds);
@@ -445,6 +501,7 @@ int bench_measure(const struct bench_plan *plan, const struct bench_case *cases,
 	p.seconds = p.seconds > 0 ? p.seconds : 1;
 	p.rounds = p.rounds ? p.rounds : 20;
 	p.now_ns = p.now_ns ? p.now_ns : clock_ns;
+	p.cpu_ns = p.cpu_ns ? p.cpu_ns : thread_ns;
 	for (unsigned i = 0; i < n; i++)
 		if (cases[i].threads > threads)
 			threads = cases[i].threads;
@@ -453,7 +510,7 @@ int bench_measure(const struct bench_plan *plan, const struct bench_case *cases,
 	states = alloc_states(cases, n, p.rounds);
 	if (!states)
 		return -ENOMEM;
-	err = pool_start(&pool, threads, p.now_ns);
+	err = pool_start(&pool, threads, &p);
 	if (err) {
 		snprintf(ret_error, error_size, "cannot start %u threads: %s; ask for fewer",
 			 threads, strerror(-err));

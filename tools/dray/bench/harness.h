@@ -26,7 +26,10 @@ struct bench_case {
 	/* Optional, on one thread: around every stretch in which this case alone runs. */
 	int (*enter)(void *ctx);
 	void (*leave)(void *ctx);
-	/* Optional: totals that only grow, such as backend calls. Called while nothing runs. */
+	/*
+	 * Optional: totals that only grow, such as backend calls. Called around every round of the
+	 * first pass, while nothing runs.
+	 */
 	void (*count)(void *ctx, uint64_t ret_totals[BENCH_COUNTS]);
 };
 
@@ -35,6 +38,13 @@ struct bench_plan {
 	double seconds;           /* of the first pass, for each case; 1 */
 	unsigned rounds;          /* in which they are spent; 20 */
 	uint64_t (*now_ns)(void); /* CLOCK_MONOTONIC; tests bring their own */
+	uint64_t (*cpu_ns)(void); /* the calling thread's; likewise */
+	/*
+	 * Optional: operations a second in each round of the first pass, by the clock and by the
+	 * threads' own time; of case c in round r at [c * rounds + r]. With these cases are compared
+	 * round by round.
+	 */
+	double *by_clock, *by_cpu;
 	/* Told after each round of the first pass. */
 	void (*progress)(unsigned round, unsigned rounds);
 };

@@ -4,8 +4,10 @@
  *
  * For each workload in turn, every contender with every number of threads is opened in a space of
  * its own, and all of them are measured interleaved (harness.c, or iova_age.c where --ops fixes how
- * much is done). After each round, while nothing runs, the world is looked at: ranges that are out,
- * ranges that the contender has taken from its space, leaf tables.
+ * much is done). Some twenty times, after a round, while nothing runs, the world is looked at:
+ * ranges that are out, ranges that the contender has taken from its space, leaf tables. Rounds are
+ * short, so that most of them end before the scheduler gives the processor to somebody else, and
+ * many, for what is compared within a round (iova_pair.c).
  */
 #include "bench/iova.h"
 
@@ -20,11 +22,17 @@
 
 #include "bench/bench.h"
 #include "bench/iova_age.h"
+#include "bench/iova_heat.h"
 #include "bench/machine.h"
 #include "bench/parse.h"
 #include "cmd.h"
 
 static const char me[] = "dray bench iova";
+
+/* A processor is lent for about three milliseconds; starting threads takes a tenth of one. */
+#define ROUND_SECONDS 0.004
+#define MOST_ROUNDS   2000u
+#define FEWEST_ROUNDS 20u
 
 /* More would not fit the smallest machine, whichever contender keeps the records. */
 #define MAX_LIVE 16000000
@@ -36,18 +44,22 @@ struct options {
 	unsigned n_contenders, n_workloads, n_threads;
 	uint64_t live, ops;
 	double seconds;
-	bool json;
+	bool heat, json;
 };
 
 static const struct argp_option option_list[] = {
 	{ "contender", 'c', "LIST", 0, "dray, dray-tree, dray-lazy (frees through the "
-	  "flush queue), rcache (rcache-unbounded), rcache-fixed-depot, rbtree, floor, "
-	  "floor-called, floor-sized, and dpdk where it was built with that (default: dray,rcache,rbtree,floor)", 0 },
+	  "flush queue), rcache (rcache-unbounded), rcache-fixed-depot, both with -256 (rcache-256, "
+	  "magazines for the 256 CPUs that W7 plays), rbtree, floor, "
+	  "floor-called, floor-sized, and dpdk where it was built with that (default: dray,rcache,"
+	  "rbtree,floor)", 0 },
 	{ "workload", 'w', "LIST", 0, "W0 to W12, or all (default W0)", 0 },
 	{ "threads", 't', "LIST", 0, "how many threads at once (default 1)", 0 },
 	{ "live", 'l', "N", 0, "long-lived ranges held meanwhile (default 0; of W11 40000)", 0 },
 	{ "ops", 'o', "N", 0, "do so many operations with each contender, in 100 windows, and show "
 	  "how it ages", 0 },
+	{ "heat", 'h', NULL, 0, "show in the end where the ranges lie, of contenders that can tell",
+	  0 },
 	{ "seconds", 'S', "S", 0, "how long to measure each case (default 1)", 0 },
 	{ "json", 'j', NULL, 0, "print JSON", 0 },
 	{ 0 },
@@ -115,6 +127,9 @@ static error_t take_option(int key, char *arg, struct argp_state *state)
 	case 'S':
 		o->seconds = bench_take_seconds(me, arg);
 		return 0;
+	case 'h':
+		o->heat = true;
+		return 0;
 	case 'j':
 		o->json = true;
 		return 0;
@@ -139,29 +154,47 @@ static void look_after_round(void *ctx, uint64_t ret_totals[BENCH_COUNTS])
 
 	(void)ret_totals;
 	c->in_round = !c->in_round;
-	if (!c->in_round)
+	if (!c->in_round && ++c->rounds % c->look_every == 0)
 		workload_world_look(c->world, NULL);
+}
+
+/* Where one round is not like the next, only a long one is like all: a tick, a whole burst. */
+static unsigned rounds_of(const struct options *o, const struct workload *w)
+{
+	double rounds = o->seconds / ROUND_SECONDS;
+
+	if (w->shape == WORKLOAD_HELD || w->shape == WORKLOAD_BURST || rounds < FEWEST_ROUNDS)
+		return FEWEST_ROUNDS;
+	return rounds < MOST_ROUNDS ? (unsigned)rounds : MOST_ROUNDS;
 }
 
 static int measure_rounds(const struct options *o, struct iova_case *cases, unsigned n)
 {
-	struct bench_plan plan = { .seconds = o->seconds };
+	unsigned rounds = rounds_of(o, cases[0].workload);
+	struct bench_plan plan = {
+		.seconds = o->seconds,
+		.rounds = rounds,
+		.by_clock = calloc((size_t)n * rounds, sizeof(*plan.by_clock)),
+		.by_cpu = calloc((size_t)n * rounds, sizeof(*plan.by_cpu)),
+	};
 	struct bench_result *results = calloc(n, sizeof(*results));
 	struct bench_case *list = calloc(n, sizeof(*list));
 	char error[512];
 	int code = CMD_GOOD;
 
-	if (!results || !list) {
+	if (!results || !list || !plan.by_clock || !plan.by_cpu) {
 		code = cmd_fail(me, "no memory for so many cases; ask for fewer");
 		goto out;
 	}
-	for (unsigned i = 0; i < n; i++)
+	for (unsigned i = 0; i < n; i++) {
+		cases[i].look_every = rounds / FEWEST_ROUNDS;
 		list[i] = (struct bench_case){
 			.ctx = &cases[i],
 			.threads = cases[i].threads,
 			.run = run_case,
 			.count = look_after_round,
 		};
+	}
 	if (bench_measure(&plan, list, n, results, error, sizeof(error))) {
 		code = cmd_fail(me, error);
 		goto out;
@@ -170,10 +203,20 @@ static int measure_rounds(const struct options *o, struct iova_case *cases, unsi
 		cases[i].result = results[i];
 		workload_world_seen(cases[i].world, &cases[i].sight);
 	}
+	if (iova_pair(cases, n, rounds, plan.by_clock, plan.by_cpu))
+		code = cmd_fail(me, "no memory to compare so many rounds; ask for fewer seconds");
 out:
+	free(plan.by_clock);
+	free(plan.by_cpu);
 	free(list);
 	free(results);
 	return code;
+}
+
+static void free_case(struct iova_case *c)
+{
+	free(c->series);
+	free(c->heat);
 }
 
 static void close_worlds(struct iova_case *cases, unsigned n)
@@ -210,6 +253,9 @@ static int measure_workload(const struct options *o, const struct workload *w,
 		code = iova_age(cases, n, o->ops);
 	else
 		code = measure_rounds(o, cases, n);
+	for (unsigned i = 0; !code && o->heat && i < n; i++)
+		if (iova_heat_look(cases[i].world, &cases[i].heat))
+			code = cmd_fail(me, "no memory for a map of ranges; ask for fewer cases");
 	close_worlds(cases, n);
 	return code;
 }
@@ -220,8 +266,10 @@ int bench_iova(int argc, char **argv)
 		"Measures IOVA allocators alone. LIST is comma-separated; every combination is "
 		"measured, the contenders and thread counts of a workload interleaved."
 		"\vAn operation is a pair: one range taken, one given back. ops/s is the median of "
-		"20 rounds; spread is the width of their middle half as a share of it. Percentiles "
-		"come from a pass of their own. `x dray` is how many times as fast as dray. "
+		"many short rounds (20 long ones of W7 and W8); spread is the width of their middle "
+		"half as a share of it. Percentiles come from a pass of their own. `x dray` is how "
+		"many times as fast as dray; below the table the same for each round, and how "
+		"contenders scale: there the machine's moods cancel out. "
 		"Population is what a contender has taken from its space, live or cached.",
 		NULL, NULL, NULL };
 	struct options o = {
@@ -255,7 +303,7 @@ int bench_iova(int argc, char **argv)
 	else if (!code && iova_print_json(cases, n, &machine))
 		code = CMD_FAILED;
 	for (unsigned i = 0; i < n; i++)
-		free(cases[i].series);
+		free_case(&cases[i]);
 	free(cases);
 	return code;
 }

@@ -5,9 +5,11 @@
 
 #include "baseline/contender.h"
 #include "bench/harness.h"
+#include "bench/iova_pair.h"
 #include "workload/world.h"
 
 struct bench_machine;
+struct iova_heat;
 
 /* What was seen in one window of an ageing run. */
 struct iova_window {
@@ -26,9 +28,12 @@ struct iova_case {
 	uint64_t held; /* beside it, as --live says */
 	struct workload_world *world;
 	bool in_round;
+	unsigned rounds, look_every; /* rounds done; a look after each so-manieth */
 	struct bench_result result;
+	struct iova_pairs pairs;
 	struct workload_sight sight; /* the greatest of each, and the leaf tables of every look */
 	struct iova_window *series;  /* of an ageing run, IOVA_WINDOWS of them; else NULL */
+	struct iova_heat *heat;      /* where asked for, and where the contender can tell; else NULL */
 	/* Of an ageing run: its last tenth over its first, less 1; see iova_age.c. */
 	double drift_p50, drift_p999;
 };

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "bench/iova.h"
+#include "bench/iova_heat.h"
 #include "bench/machine.h"
 #include "bench/report.h"
 
@@ -69,6 +70,8 @@ static struct json_object *case_json(const struct iova_case *cases, unsigned n,
 			       json_object_new_uint64(c->sight.population_leaf_tables));
 	json_object_object_add(o, "leaf_tables_per_1000",
 			       number(iova_leaf_tables_per_1000(c), "%.3f"));
+	iova_pair_json(&c->pairs, o);
+	iova_heat_json(c->heat, o);
 	if (!c->series)
 		return o;
 	json_object_object_add(o, "drift_p50", number(c->drift_p50, "%.4f"));
@@ -148,6 +151,8 @@ void iova_print_table(const struct iova_case *cases, unsigned n, const struct be
 			printf("\n");
 		print_row(cases, n, &cases[i]);
 	}
+	iova_pair_print(cases, n);
+	iova_heat_print(cases, n);
 	if (!n || !cases[0].series)
 		return;
 	printf("\nfrom the second window of %u to the last; the drift compares tenths\n",

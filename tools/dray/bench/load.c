@@ -27,6 +27,9 @@
 
 #define MOST 1e18
 
+/* Of a map of ranges, and maps of a result. */
+#define MOST_CELLS 4096u
+
 /* What is being read, for messages. */
 struct place {
 	const char *file;
@@ -240,6 +243,95 @@ static int read_series(struct place *p, struct json_object *o, struct load_row *
 	return p->failed ? -EINVAL : 0;
 }
 
+static struct json_object *list_of(struct place *p, struct json_object *o, const char *name)
+{
+	struct json_object *list = NULL;
+
+	if (!json_object_object_get_ex(o, name, &list) ||
+	    !json_object_is_type(list, json_type_array)) {
+		wrong(p, "\"%s\" is not there, or no list", name);
+		return NULL;
+	}
+	return list;
+}
+
+/* Exactly @n figures, none below 0. */
+static void read_figures(struct place *p, struct json_object *list, const char *name, size_t n,
+			 double *ret)
+{
+	if (!json_object_is_type(list, json_type_array) || json_object_array_length(list) != n) {
+		wrong(p, "\"%s\" has not %zu figures", name, n);
+		return;
+	}
+	for (size_t i = 0; i < n; i++)
+		if (!is_number(json_object_array_get_idx(list, i), &ret[i]) ||
+		    !isfinite(ret[i]) || ret[i] < 0 || ret[i] > MOST)
+			wrong(p, "\"%s\" has something that is no figure", name);
+}
+
+static void read_pairs(struct place *p, struct json_object *o, struct load_row *r)
+{
+	struct json_object *both;
+
+	json_object_object_get_ex(o, "paired_to_dray", &both);
+	if (!json_object_is_type(both, json_type_object)) {
+		wrong(p, "\"paired_to_dray\" is no object");
+		return;
+	}
+	read_figures(p, list_of(p, both, "by_clock"), "by_clock", 3, r->by_clock);
+	read_figures(p, list_of(p, both, "by_cpu"), "by_cpu", 3, r->by_cpu);
+	r->has_pairs = true;
+}
+
+static int read_map_of_ranges(struct place *p, struct json_object *o, struct load_map *m)
+{
+	struct json_object *cells;
+	size_t n;
+
+	if (!json_object_is_type(o, json_type_object))
+		return wrong(p, "a map of \"heat\" is no object");
+	m->first = number_of(p, o, "first");
+	m->last = number_of(p, o, "last");
+	cells = list_of(p, o, "cells");
+	n = cells ? json_object_array_length(cells) : 0;
+	if (!n || n > MOST_CELLS || m->last < m->first)
+		return wrong(p, "a map of \"heat\" has %zu cells; a picture needs 1 to %u, and a "
+			     "\"last\" above its \"first\"", n, MOST_CELLS);
+	m->cells = calloc(n, sizeof(*m->cells));
+	if (!m->cells)
+		return out_of_memory(p);
+	m->n = (unsigned)n;
+	for (size_t i = 0; i < n; i++)
+		read_figures(p, json_object_array_get_idx(cells, i), "cells", LOAD_KINDS,
+			     m->cells[i]);
+	return 0;
+}
+
+static int read_heat(struct place *p, struct json_object *o, struct load_row *r)
+{
+	struct json_object *list = list_of(p, o, "heat");
+	size_t n = list ? json_object_array_length(list) : 0;
+	int err = 0;
+
+	if (n > MOST_CELLS)
+		return wrong(p, "\"heat\" has %zu maps; a page has room for %u", n, MOST_CELLS);
+	r->maps = calloc(n + 1, sizeof(*r->maps));
+	if (!r->maps)
+		return out_of_memory(p);
+	for (; !err && r->n_maps < n; r->n_maps++)
+		err = read_map_of_ranges(p, json_object_array_get_idx(list, r->n_maps),
+					 &r->maps[r->n_maps]);
+	return err;
+}
+
+static void free_row(struct load_row *r)
+{
+	free(r->series);
+	for (unsigned i = 0; i < r->n_maps; i++)
+		free(r->maps[i].cells);
+	free(r->maps);
+}
+
 static int read_row(struct place *p, struct json_object *o, struct load_row *r)
 {
 	int err = 0;
@@ -272,8 +364,12 @@ static int read_row(struct place *p, struct json_object *o, struct load_row *r)
 		r->population = number_of(p, o, "population");
 		r->leaf_tables_per_1000 = number_of(p, o, "leaf_tables_per_1000");
 		r->ratio = number_or(p, o, "ratio_to_dray", 0);
+		if (has(o, "paired_to_dray"))
+			read_pairs(p, o, r);
 		if (has(o, "series"))
 			err = read_series(p, o, r);
+		if (!err && has(o, "heat"))
+			err = read_heat(p, o, r);
 	} else {
 		return wrong(p, "bench \"%s\" is none whose results are known; there is map, iova",
 			     r->bench);
@@ -335,7 +431,7 @@ int load_file(struct load *l, const char *name, char *ret_error, size_t error_si
 	return 0;
 fail:
 	while (i)
-		free(l->rows[l->n_rows + --i].series);
+		free_row(&l->rows[l->n_rows + --i]);
 	json_object_put(root);
 	return err;
 }
@@ -343,7 +439,7 @@ fail:
 void load_free(struct load *l)
 {
 	for (unsigned i = 0; i < l->n_rows; i++)
-		free(l->rows[i].series);
+		free_row(&l->rows[i]);
 	for (unsigned i = 0; i < l->n_files; i++)
 		json_object_put(l->files[i].root);
 	free(l->rows);

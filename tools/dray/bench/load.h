@@ -14,6 +14,19 @@ struct load_window {
 	double ops, p50, p999, live, population;
 };
 
+/* What a cell of a map counts, in pages; in this order in the file. */
+enum load_kind {
+	LOAD_LIVE, LOAD_RETIRED, LOAD_CACHED, LOAD_CHUNK_FREE, LOAD_SLACK, LOAD_RESERVED,
+	LOAD_QUARANTINED, LOAD_FREE, LOAD_KINDS
+};
+
+/* Where ranges lie in a stretch of addresses. */
+struct load_map {
+	double first, last;
+	double (*cells)[LOAD_KINDS];
+	unsigned n;
+};
+
 /* One result. Strings belong to the file's JSON. */
 struct load_row {
 	unsigned file; /* index */
@@ -31,6 +44,11 @@ struct load_row {
 	/* bench iova */
 	double held, live, population, leaf_tables_per_1000;
 	double ratio;               /* to dray; 0: dray did not take part */
+	/* To dray, within rounds: quartiles, by the clock and by the threads' own time. */
+	bool has_pairs;
+	double by_clock[3], by_cpu[3];
+	struct load_map *maps;
+	unsigned n_maps;
 	bool has_series;
 	double drift_p50, drift_p999;
 	struct load_window *series;

@@ -79,6 +79,8 @@ unsigned page_series(const char *contender, const char *mode)
 		{ "dray", NULL, 0 },
 		{ "rcache-unbounded", NULL, 1 },
 		{ "rcache-fixed-depot", NULL, 3 },
+		{ "rcache-256", NULL, 2 },
+		{ "rcache-fixed-depot-256", NULL, 7 },
 		{ "rbtree", NULL, 4 },
 		{ "floor", NULL, 5 },
 		{ "dray-tree", NULL, 6 },
@@ -362,6 +364,8 @@ int bench_report(int argc, char **argv)
 		err = page_iova(&p);
 	if (!err)
 		err = page_ageing(&p);
+	if (!err)
+		err = page_heat(&p);
 	page_end(&p);
 	if (fclose(p.out) || err)
 		code = cmd_fail(me, "no memory for the page; free some");

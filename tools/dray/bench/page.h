@@ -16,6 +16,7 @@ struct page {
 int page_map(const struct page *p);
 int page_iova(const struct page *p);
 int page_ageing(const struct page *p);
+int page_heat(const struct page *p);
 
 /* Everything else: head, machines, what was measured twice, foot. */
 void page_begin(const struct page *p);

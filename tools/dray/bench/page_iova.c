@@ -45,7 +45,7 @@ static void fill_bar(const struct page *p, const struct load_row *r, const struc
 		     struct chart_bar *b)
 {
 	char held[32] = "", name[CHART_LABEL];
-	/* As wide as two independent spreads make a ratio's. */
+	/* As wide as two independent spreads make a ratio's, where rounds were not compared. */
 	double half = hypot(r->spread, ours->spread) / 2;
 
 	memset(b, 0, sizeof(*b));
@@ -61,6 +61,12 @@ static void fill_bar(const struct page *p, const struct load_row *r, const struc
 	b->value = r->ratio;
 	b->low = r->ratio * (half < 0.9 ? 1 - half : 0.1);
 	b->high = r->ratio * (1 + half);
+	if (r->has_pairs && r->by_clock[0] > 0) {
+		b->low = r->by_clock[0];
+		b->value = r->by_clock[1];
+		b->high = r->by_clock[2];
+		snprintf(b->text, sizeof(b->text), "%.3gx", b->value);
+	}
 }
 
 static int ratios(const struct page *p)
@@ -100,8 +106,9 @@ static int ratios(const struct page *p)
 		fputs("<figure>\n", p->out);
 		chart_bars(p->out, &c);
 		page_caption(p, "Throughput in the same run, as a multiple of dray's; the scale "
-			     "is logarithmic. floor is a bare stack of each thread's own, which "
-			     "nothing can beat and which is no allocator.");
+			     "is logarithmic, and whiskers span the middle half of the rounds. floor "
+			     "is a bare stack of each thread's own, which nothing can beat and which "
+			     "is no allocator.");
 	}
 	if (without)
 		fprintf(p->out, "<p class=\"note\">%u result%s no dray in the same run to compare "

@@ -28,15 +28,24 @@ static double quantile(const double *sorted, size_t n, double share)
 	return sorted[below] + (at - (double)below) * (sorted[below + 1] - sorted[below]);
 }
 
+struct bench_quartiles bench_quartiles_of(double *figures, size_t n)
+{
+	qsort(figures, n, sizeof(*figures), by_double);
+	return (struct bench_quartiles){
+	    .low = quantile(figures, n, 0.25),
+	    .median = quantile(figures, n, 0.5),
+	    .high = quantile(figures, n, 0.75),
+	};
+}
+
 struct bench_value bench_value_of(double *rounds, size_t n)
 {
-	struct bench_value v;
+	struct bench_quartiles q = bench_quartiles_of(rounds, n);
 
-	qsort(rounds, n, sizeof(*rounds), by_double);
-	v.median = quantile(rounds, n, 0.5);
-	v.spread =
-	    v.median > 0 ? (quantile(rounds, n, 0.75) - quantile(rounds, n, 0.25)) / v.median : 0;
-	return v;
+	return (struct bench_value){
+	    .median = q.median,
+	    .spread = q.median > 0 ? (q.high - q.low) / q.median : 0,
+	};
 }
 
 static double percentile(const uint64_t *sorted, size_t n, size_t permille, double divisor)

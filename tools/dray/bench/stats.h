@@ -17,6 +17,14 @@ struct bench_value {
  */
 struct bench_value bench_value_of(double *rounds, size_t n);
 
+/* The middle half of some figures, and its middle. */
+struct bench_quartiles {
+	double low, median, high;
+};
+
+/* Of @n > 0 figures, which it sorts. */
+struct bench_quartiles bench_quartiles_of(double *figures, size_t n);
+
 struct bench_percentiles {
 	double p50, p99, p999;
 };
