@@ -57,9 +57,15 @@ static int no_memory(size_t len)
 {
 	uint64_t limit = dr_hooks->memlock_limit(), locked = locked_bytes();
 
-	if (limit == UINT64_MAX || locked + len <= limit)
+	if (limit == UINT64_MAX)
 		return dr_fail(ENOMEM, "the kernel has no memory to pin 0x%zx bytes; free some, or "
 			       "map less at once", len);
+	/* The limit may have been the cause: other threads may have unmapped since. */
+	if (locked + len <= limit)
+		return dr_fail(ENOMEM, "the kernel has no memory to pin 0x%zx bytes, or "
+			       "RLIMIT_MEMLOCK of %" PRIu64 " bytes, %" PRIu64 " of them locked "
+			       "by now, was reached; map less at once, or raise it: ulimit -l "
+			       "unlimited", len, limit, locked);
 	return dr_fail(ENOMEM, "RLIMIT_MEMLOCK is %" PRIu64 " bytes, %" PRIu64 " are locked and "
 		       "%zu more are wanted; raise it: ulimit -l unlimited, or memlock in "
 		       "/etc/security/limits.conf, or LimitMEMLOCK=infinity in the unit", limit,
