@@ -38,6 +38,8 @@ const struct contract_list contract_lists[] = {
 	{ "devinfo", devinfo_cases },
 	{ "guards", guard_cases },
 	{ "regions", region_cases },
+	{ "regionkinds", regionkind_cases },
+	{ "regionlimits", regionlimit_cases },
 	{ "blocks", block_cases },
 	{ "heat", heat_cases },
 	{ NULL },

@@ -12,6 +12,6 @@ extern const struct contract_case map_cases[], fixed_cases[], explicit_cases[], 
 	badinput_cases[], badcall_cases[], race_cases[], fault_cases[], inject_cases[],
 	block_cases[], region_cases[], copied_cases[], ownpool_cases[], reason_cases[],
 	devinfo_cases[], guard_cases[], linked_cases[], sglist_cases[], trust_cases[],
-	lazymore_cases[], lazy_cases[], heat_cases[];
+	lazymore_cases[], lazy_cases[], regionkind_cases[], regionlimit_cases[], heat_cases[];
 
 #endif

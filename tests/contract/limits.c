@@ -3,19 +3,12 @@
  * The kernel's limits: mapping entries and locked memory. Both come back as errors that name the
  * limit, with everything as before. The software IOMMU has neither, and says so.
  */
-#define _GNU_SOURCE
 #include "actor.h"
+#include "limiter.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/capability.h>
-#include <stdio.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #define ENTRIES 50
-#define ENTRY_FILE "/sys/module/vfio_iommu_type1/parameters/dma_entry_limit"
 #define AT UINT64_C(0x2800000)
 
 static void check_no_limits(const struct dray_domain *dom)
@@ -25,20 +18,6 @@ static void check_no_limits(const struct dray_domain *dom)
 	CHECK_INT(info.entries_limit, 0);
 	CHECK(info.entries_left == UINT64_MAX);
 	CHECK(info.memlock_limit == UINT64_MAX);
-}
-
-/* How many mapping entries containers have from now on; returns what they had. */
-static int set_entries(int n)
-{
-	int fd = open(ENTRY_FILE, O_RDWR);
-	char text[32] = "";
-	int was;
-
-	CHECK(fd >= 0 && read(fd, text, sizeof(text) - 1) > 0);
-	CHECK(sscanf(text, "%d", &was) == 1);
-	CHECK(dprintf(fd, "%d\n", n) > 0);
-	close(fd);
-	return was;
 }
 
 /* All entries but those for @spare more. */
@@ -70,14 +49,14 @@ static void entries_run_out(struct rig *rig)
 		dray_domain_close(dom);
 		return;
 	}
-	before = set_entries(ENTRIES);
+	before = limiter_set_entries(ENTRIES);
 	dom = rig_domain(rig);
 	rig_set_max_op(dom, PAGE);
 	CHECK_INT(rig_info(dom).entries_limit, ENTRIES);
 	CHECK_INT(rig_info(dom).entries_left, ENTRIES);
 	/* The kernel takes the limit when the container gets its IOMMU. */
 	dev = rig_device(rig, dom, NULL);
-	set_entries(before);
+	limiter_set_entries(before);
 	a = actor_open(rig, dev);
 	n = use_entries(dom, dev, mem, maps, 0);
 	CHECK_INT(rig_info(dom).entries_left, 0);
@@ -116,7 +95,7 @@ static void entries_run_out_at_attach(struct rig *rig)
 
 	rig_warm(rig);
 	if (!rig_is_sim(rig))
-		before = set_entries(ENTRIES);
+		before = limiter_set_entries(ENTRIES);
 	dom = rig_domain(rig);
 	for (unsigned i = 0; i <= ENTRIES; i++)
 		CHECK_OK(dray_domain_map(dom, AT + i * PAGE, mem, PAGE, DRAY_PROT_READ, 0));
@@ -133,23 +112,10 @@ static void entries_run_out_at_attach(struct rig *rig)
 	CHECK_OK(dray_domain_unmap(dom, AT, PAGE));
 	CHECK_OK(dray_device_open(dom, rig->device, &opts, &dev));
 	if (!rig_is_sim(rig))
-		set_entries(before);
+		limiter_set_entries(before);
 	dray_device_close(dev);
 	CHECK_OK(dray_domain_unmap(dom, AT + PAGE, ENTRIES * PAGE));
 	dray_domain_close(dom);
-}
-
-/* From here on this process may lock @bytes and no more: root's right to more is given up. */
-static void limit_locked_memory(size_t bytes)
-{
-	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct data[2];
-	struct rlimit lim = { bytes, bytes };
-
-	CHECK(!syscall(SYS_capget, &head, data));
-	data[CAP_IPC_LOCK / 32].effective &= ~(1u << (CAP_IPC_LOCK % 32));
-	CHECK(!syscall(SYS_capset, &head, data));
-	CHECK(!setrlimit(RLIMIT_MEMLOCK, &lim));
 }
 
 static void locked_memory_runs_out(struct rig *rig)
@@ -161,7 +127,7 @@ static void locked_memory_runs_out(struct rig *rig)
 	struct rig_state was;
 	struct actor *a;
 
-	limit_locked_memory(32 * PAGE);
+	limiter_lock_at_most(32 * PAGE);
 	dom = rig_domain(rig);
 	dev = rig_device(rig, dom, NULL);
 	a = actor_open(rig, dev);
@@ -200,7 +166,7 @@ static void locked_memory_runs_out_at_attach(struct rig *rig)
 	struct rig_state was;
 
 	rig_warm(rig);
-	limit_locked_memory(32 * PAGE);
+	limiter_lock_at_most(32 * PAGE);
 	dom = rig_domain(rig);
 	CHECK_OK(dray_domain_map(dom, AT, mem, 16 * PAGE, DRAY_PROT_READ, 0));
 	CHECK_OK(dray_domain_map(dom, AT + 16 * PAGE, mem + 16 * PAGE, 48 * PAGE, DRAY_PROT_READ,

@@ -2,19 +2,17 @@
 /* Registered memory: mapped once, found by lookup, and gone when it is unregistered. */
 #define _GNU_SOURCE
 #include "actor.h"
+#include "limiter.h"
 #include "world.h"
 #include "domain/domain.h"
 
 #include <errno.h>
-#include <linux/capability.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -352,9 +350,6 @@ static void region_above_a_new_mask(struct rig *rig)
 static void region_fails_whole(struct rig *rig)
 {
 	static const int errs[] = { ENOSPC, ENOMEM, EFAULT };
-	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct data[2];
-	struct rlimit lim = { 32 * PAGE, 32 * PAGE };
 	struct dray_domain *dom = rig_domain(rig);
 	char *mem = rig_pages(64 * PAGE);
 	struct dray_region *region;
@@ -390,10 +385,7 @@ static void region_fails_whole(struct rig *rig)
 		if (!fired)
 			break;
 	}
-	CHECK(!syscall(SYS_capget, &head, data));
-	data[CAP_IPC_LOCK / 32].effective &= ~(1u << (CAP_IPC_LOCK % 32));
-	CHECK(!syscall(SYS_capset, &head, data));
-	CHECK(!setrlimit(RLIMIT_MEMLOCK, &lim));
+	limiter_lock_at_most(32 * PAGE);
 	if (!rig_is_sim(rig)) {
 		CHECK_ERR(dray_region_register(dom, mem, 40 * PAGE, 0, &region), ENOMEM);
 		CHECK_WORDS("RLIMIT_MEMLOCK");
