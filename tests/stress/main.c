@@ -14,16 +14,7 @@ static uint64_t printed_seed;
 
 struct dice dice_of(const struct stress *s, unsigned thread)
 {
-	/* Odd, and far apart: xorshift has no use for 0. */
-	return (struct dice){ (s->seed + thread) * UINT64_C(0x9e3779b97f4a7c15) | 1 };
-}
-
-uint64_t dice_below(struct dice *d, uint64_t n)
-{
-	d->state ^= d->state >> 12;
-	d->state ^= d->state << 25;
-	d->state ^= d->state >> 27;
-	return d->state * UINT64_C(2685821657736338717) % n;
+	return dice_start(s->seed, thread);
 }
 
 void stress_fail(const char *file, int line, const char *what)

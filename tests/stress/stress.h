@@ -28,6 +28,8 @@
 #include <dray/dray.h>
 #include <dray/sim.h>
 
+#include "dice.h"
+
 #define KB4 ((size_t)4096)
 #define MB2 ((size_t)2 << 20)
 
@@ -48,13 +50,7 @@ struct stress {
 	atomic_ulong refused, reached; /* rogue accesses */
 };
 
-/* One thread's random numbers. */
-struct dice {
-	uint64_t state;
-};
-
 struct dice dice_of(const struct stress *s, unsigned thread);
-uint64_t dice_below(struct dice *d, uint64_t n);
 
 /* Ends the program. */
 _Noreturn void stress_fail(const char *file, int line, const char *what);
