@@ -5,7 +5,7 @@
 usage: rows.py ROOT
 
 A row is `id<TAB>test<TAB>one line`. A test is `contract/CASE`, `vm/RUN` of tests/vm/run-all, or the
-name of a test in a meson.build below tests/.
+name of a test in a meson.build below tests/ or bench/.
 """
 import glob
 import os
@@ -25,7 +25,8 @@ def known_tests(root):
     known = {"contract/" + name for name in re.findall(r'^\t\{ "(\w+)", "', cases, re.M)}
     runs = read(root, "tests/vm/run-all")
     known |= {"vm/" + name for name in re.findall(r"^(?:run|suite) ([\w.-]+)", runs, re.M)}
-    for path in glob.glob(os.path.join(root, "tests/**/meson.build"), recursive=True):
+    for path in (path for below in ("tests", "bench") for path in
+                 glob.glob(os.path.join(root, below, "**/meson.build"), recursive=True)):
         text = read(path)
         known |= set(re.findall(r"test\('([\w-]+)'[,)]", text))
         # foreach name : ['a', 'b'] … test('prefix-' + name, …
