@@ -107,6 +107,30 @@ struct dr_attachment *dr_device_hold_here(struct dray_device *dev)
 	return att;
 }
 
+struct dr_attachment *dr_device_lock_here(struct dray_device *dev)
+{
+	for (;;) {
+		struct dr_attachment *att = dr_device_hold_here(dev);
+
+		if (!att)
+			return NULL;
+		pthread_mutex_lock(&att->dom->attach_lock);
+		/* It leaves under this lock, so now it stays, or has left in between. */
+		if (atomic_load_explicit(&dev->here, memory_order_relaxed) == att)
+			return att;
+		dr_device_unlock_here(att);
+	}
+}
+
+void dr_device_unlock_here(struct dr_attachment *att)
+{
+	struct dray_domain *dom = att->dom;
+
+	pthread_mutex_unlock(&dom->attach_lock);
+	dr_device_part(dom);
+	dr_reap();
+}
+
 void dr_device_forget(struct dr_attachment *att)
 {
 	struct dr_attachment **p;

@@ -31,6 +31,13 @@ void dr_device_part(struct dray_domain *dom);
 /* Where the device is, its domain held by one more device until dr_device_part(); NULL: closed. */
 struct dr_attachment *dr_device_hold_here(struct dray_device *dev);
 
+/*
+ * The same with that domain's attach_lock: the device is there until dr_device_unlock_here(), which
+ * lets go of both.
+ */
+struct dr_attachment *dr_device_lock_here(struct dray_device *dev);
+void dr_device_unlock_here(struct dr_attachment *att);
+
 /* Drop one of the device's records; nothing of its own is mapped there any more. dom is held. */
 void dr_device_forget(struct dr_attachment *att);
 

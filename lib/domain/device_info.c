@@ -10,32 +10,6 @@
 _Static_assert(sizeof(((struct dray_device_info *)0)->name) ==
 	       sizeof(((struct dray_device *)0)->name), "a name is told whole");
 
-/* Where the device is, the domain held and its attach_lock with it; NULL: closed. */
-static struct dr_attachment *lock_here(struct dray_device *dev)
-{
-	for (;;) {
-		struct dr_attachment *att = dr_device_hold_here(dev);
-
-		if (!att)
-			return NULL;
-		pthread_mutex_lock(&att->dom->attach_lock);
-		/* It leaves under this lock, so now it stays, or has left in between. */
-		if (atomic_load_explicit(&dev->here, memory_order_relaxed) == att)
-			return att;
-		pthread_mutex_unlock(&att->dom->attach_lock);
-		dr_device_part(att->dom);
-	}
-}
-
-static void unlock_here(struct dr_attachment *att)
-{
-	struct dray_domain *dom = att->dom;
-
-	pthread_mutex_unlock(&dom->attach_lock);
-	dr_device_part(dom);
-	dr_reap();
-}
-
 static void tell_pools(const struct dr_attachment *att, struct dray_device_info *info)
 {
 	struct dr_bounce_stats st;
@@ -57,7 +31,8 @@ int dray_device_info(const struct dray_device *dev, struct dray_device_info *ino
 
 	if (err)
 		return err;
-	att = lock_here((struct dray_device *)(uintptr_t)dev); /* it counts in the domain */
+	/* It counts in the domain. */
+	att = dr_device_lock_here((struct dray_device *)(uintptr_t)dev);
 	if (!att)
 		return -EINVAL;
 	info.flags = dev->flags;
@@ -70,6 +45,6 @@ int dray_device_info(const struct dray_device *dev, struct dray_device_info *ino
 	info.max_segment = dev->max_segment;
 	info.min_align = dev->min_align;
 	tell_pools(att, &info);
-	unlock_here(att);
+	dr_device_unlock_here(att);
 	return dr_struct_out(inout, &info, sizeof(info));
 }

@@ -102,6 +102,7 @@ static int move(struct dray_device *dev, struct dr_attachment *was, struct dray_
 int dray_device_set_domain(struct dray_device *dev, struct dray_domain *dom)
 {
 	struct dr_attachment *was;
+	struct dray_domain *from;
 	int err = dr_device_check(dev);
 
 	if (!err)
@@ -111,8 +112,7 @@ int dray_device_set_domain(struct dray_device *dev, struct dray_domain *dom)
 	was = dr_device_hold_here(dev);
 	if (!was)
 		return -EINVAL;
-	struct dray_domain *from = was->dom;
-
+	from = was->dom;
 	err = from == dom ? 0 : move(dev, was, dom);
 	dr_device_part(from);
 	dr_reap();
@@ -151,21 +151,19 @@ int dray_device_set_mask(struct dray_device *dev, uint64_t mask)
 			       mask);
 	if (!mask)
 		mask = UINT64_MAX;
-	att = dr_device_hold_here(dev);
+	att = dr_device_lock_here(dev);
 	if (!att)
 		return -EINVAL;
 	dom = att->dom;
-	pthread_mutex_lock(&dom->attach_lock);
 	if (mask < dom->io.first)
 		err = dr_fail(ERANGE, "nothing in the domain lies below 0x%" PRIx64 "; its window "
 			      "begins at 0x%" PRIx64, mask, dom->io.first);
 	else
 		err = check_mapped_below(att, mask);
-	if (!err)
+	if (!err) {
 		atomic_store_explicit(&dev->dma_mask, mask, memory_order_relaxed);
-	pthread_mutex_unlock(&dom->attach_lock);
-	if (!err)
 		dr_domain_share_mask(dom);
-	dr_device_part(dom);
+	}
+	dr_device_unlock_here(att);
 	return err;
 }
